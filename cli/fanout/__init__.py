@@ -1,0 +1,62 @@
+"""What the author of a function imports.
+
+Names load on first use, so that `fanout --version` pays for none of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from fanout.client import Client, connect
+    from fanout.declare import function, on
+    from fanout.errors import FanoutError, NonRetriableError, RetryAfterError, StepError
+    from fanout.model import Backoff, Event
+    from fanout.worker.context import AsyncContext, Context
+
+__all__ = [
+    "AsyncContext",
+    "Backoff",
+    "Client",
+    "Context",
+    "Event",
+    "FanoutError",
+    "NonRetriableError",
+    "RetryAfterError",
+    "StepError",
+    "connect",
+    "function",
+    "on",
+]
+
+_HOMES = {
+    "AsyncContext": "fanout.worker.context",
+    "Backoff": "fanout.model",
+    "Client": "fanout.client",
+    "Context": "fanout.worker.context",
+    "Event": "fanout.model",
+    "FanoutError": "fanout.errors",
+    "NonRetriableError": "fanout.errors",
+    "RetryAfterError": "fanout.errors",
+    "StepError": "fanout.errors",
+    "connect": "fanout.client",
+    "function": "fanout.declare",
+    "on": "fanout.declare",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'fanout' has no attribute {name!r}")
+    from importlib import import_module  # lazy: see the module's docstring
+
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,147 @@
+"""`@function` and what goes inside it. Declaring attaches a FunctionSpec and registers nothing."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from fanout.errors import LoadError
+from fanout.model import Backoff, EventTrigger, FunctionSpec
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+ATTRIBUTE = "__fanout__"
+MAX_RETRIES = 20
+MAX_TRIGGERS = 10
+MAX_NAME_BYTES = 256
+_MAX_DELAY_S = 366 * 24 * 3600
+
+Delay = float | timedelta
+
+
+def on(name: str) -> EventTrigger:
+    """Start the function for every event called `name`. A tail may be open: `app/*`, `app/user.*`.
+
+    Raises:
+        LoadError: the name is empty, too long, or has a `*` anywhere but at its end.
+    """
+    _check_name("an event name", name)
+    if "*" in name[:-1]:
+        raise LoadError(f"`{name}`: only the tail of an event name can be open", hint="write it as `app/*`")
+    return EventTrigger(name)
+
+
+def function(
+    trigger: EventTrigger | Sequence[EventTrigger] | None = None,
+    *,
+    id: str | None = None,  # noqa: A002 - the field's own name for it
+    name: str | None = None,
+    retries: int = 4,
+    backoff: Backoff | Sequence[Delay] | None = None,
+) -> Callable[[F], F]:
+    """Make a function that events start. It stays callable and keeps its type.
+
+    Args:
+        trigger: what starts it: `on(...)`, up to 10 of them, or nothing (it is then only invoked).
+        id: its name for ever; the function's own name with dashes if left out.
+        name: what people read; the id if left out.
+        retries: attempts after the first, for each step and for the code between steps; 0 to 20.
+        backoff: a `Backoff`, or the delays in seconds one after another; the default is a table from 15 s to 2 h.
+
+    Raises:
+        LoadError: a value can't be; the message names the function's file and line.
+    """
+
+    def attach(fn: F) -> F:
+        if not inspect.isfunction(fn):
+            raise LoadError(
+                f"`@fanout.function` is for functions, not for `{fn!r}`",
+                hint="put it directly above a `def` or `async def`",
+            )
+        try:
+            spec = _describe(fn, trigger, id, name, retries, backoff)
+        except LoadError as error:
+            where = f"`{fn.__code__.co_filename}` line {fn.__code__.co_firstlineno}: `{fn.__name__}`"
+            raise LoadError(f"{where}: {error.message}", hint=error.hint) from None
+        setattr(fn, ATTRIBUTE, spec)
+        return fn
+
+    if inspect.isfunction(trigger):
+        raise LoadError(
+            f"`{trigger.__code__.co_filename}` line {trigger.__code__.co_firstlineno}: `@fanout.function` needs parentheses",
+            hint='write `@fanout.function(trigger=fanout.on("app/user.signup"))`',
+        )
+    return attach
+
+
+def spec_of(value: object) -> FunctionSpec | None:
+    """The spec that `@function` attached, if `value` has one of its own."""
+    spec = getattr(value, "__dict__", {}).get(ATTRIBUTE)
+    return spec if isinstance(spec, FunctionSpec) else None
+
+
+def _describe(
+    fn: Callable[..., Any],
+    trigger: EventTrigger | Sequence[EventTrigger] | None,
+    id_: str | None,
+    name: str | None,
+    retries: int,
+    backoff: Backoff | Sequence[Delay] | None,
+) -> FunctionSpec:
+    function_id = fn.__name__.strip("_").replace("_", "-") if id_ is None else id_
+    _check_name("an id", function_id)
+    if any(character.isspace() or character in "/*" for character in function_id):
+        raise LoadError(f"the id `{function_id}` has a space, `/` or `*` in it", hint="use letters, digits and dashes")
+    if type(retries) is not int or not 0 <= retries <= MAX_RETRIES:
+        raise LoadError(f"`retries` is {retries!r}, not a whole number from 0 to {MAX_RETRIES}")
+    return FunctionSpec(
+        id=function_id,
+        name=function_id if name is None else name,
+        module=fn.__module__,
+        qualname=fn.__qualname__,
+        file=fn.__code__.co_filename,
+        line=fn.__code__.co_firstlineno,
+        is_async=inspect.iscoroutinefunction(fn),
+        triggers=_triggers(trigger),
+        retries=retries,
+        backoff=_backoff(backoff),
+    )
+
+
+def _triggers(trigger: EventTrigger | Sequence[EventTrigger] | None) -> tuple[EventTrigger, ...]:
+    if trigger is None:
+        return ()
+    triggers = (trigger,) if isinstance(trigger, EventTrigger) else tuple(trigger)
+    for each in triggers:
+        if not isinstance(each, EventTrigger):
+            raise LoadError(f"`trigger` is {each!r}", hint='write `trigger=fanout.on("app/user.signup")`')
+    if len(triggers) > MAX_TRIGGERS:
+        raise LoadError(f"it has {len(triggers)} triggers, at most {MAX_TRIGGERS} can be")
+    return triggers
+
+
+def _backoff(backoff: Backoff | Sequence[Delay] | None) -> Backoff | tuple[float, ...] | None:
+    match backoff:
+        case None:
+            return None
+        case Backoff():
+            numbers = (backoff.initial, backoff.factor, backoff.maximum, backoff.jitter)
+            result: Backoff | tuple[float, ...] = backoff
+        case _:
+            numbers = tuple(each.total_seconds() if isinstance(each, timedelta) else each for each in backoff)
+            result = numbers
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= _MAX_DELAY_S:
+            raise LoadError(f"`backoff` has the delay {number!r}", hint="delays are seconds, from 0 to 366 days")
+    if not numbers:
+        raise LoadError("`backoff` is an empty list", hint="leave it out for the default delays")
+    return result
+
+
+def _check_name(what: str, name: object) -> None:
+    if not isinstance(name, str) or not name or not name.isprintable():
+        raise LoadError(f"{what} has to be text that can be printed, not {name!r}")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise LoadError(f"{what} has {len(name.encode())} bytes, at most {MAX_NAME_BYTES} can be")

@@ -1,0 +1,112 @@
+"""The exception tree. Every error a person can cause carries a message and, where there is one, a hint.
+
+FanoutError
+├── ConfigError        fanout.toml can't be used
+├── LoadError          a module of functions can't be loaded
+├── EventError         an event is refused; nothing of its request was stored
+├── UsageError         a command was called in a way that can't work
+├── NotFoundError      no such run, event or function
+├── JournalError       the journal can't be used
+│   └── JournalBusyError   another engine holds it
+├── OutputError        a value can't be recorded as JSON
+├── NonRetriableError  raised by functions: fail now, without another attempt
+├── RetryAfterError    raised by functions: the next attempt not before a time of their choice
+└── StepError          a step is out of attempts
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar
+
+
+class FanoutError(Exception):
+    """What happened, to what; `hint` says what to do."""
+
+    exit_code: ClassVar[int] = 2
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ConfigError(FanoutError):
+    """`fanout.toml` can't be used: the message names file, line, table and key."""
+
+
+class LoadError(FanoutError):
+    """A module of functions can't be loaded: the message names file and line."""
+
+
+class EventError(FanoutError):
+    """An event is refused. All events of a request are stored, or none."""
+
+
+class UsageError(FanoutError):
+    """A command was called in a way that can't work."""
+
+
+class NotFoundError(FanoutError):
+    """No such run, event or function."""
+
+    exit_code = 3
+
+
+class JournalError(FanoutError):
+    """The journal can't be used."""
+
+    exit_code = 4
+
+
+class JournalBusyError(JournalError):
+    """Another engine holds this journal."""
+
+
+class OutputError(FanoutError):
+    """A value can't be recorded: the message names the step and the path in the value."""
+
+
+class NonRetriableError(FanoutError):
+    """Raise it in a step or a function to fail at once: another attempt would not help."""
+
+
+class RetryAfterError(FanoutError):
+    """Raise it in a step or a function to choose when the next attempt comes. It counts as an attempt.
+
+    `retry_after` is seconds, a timedelta, or an aware datetime; kept between 1 second and 24 hours.
+    """
+
+    def __init__(self, message: str, retry_after: float | timedelta | datetime) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+    def delay_ms(self, now: datetime | None = None) -> int:
+        """The wait from `now` in milliseconds, within its limits."""
+        match self.retry_after:
+            case datetime() as moment:
+                if moment.tzinfo is None:
+                    moment = moment.astimezone()
+                seconds = (moment - (now or datetime.now(UTC))).total_seconds()
+            case timedelta() as span:
+                seconds = span.total_seconds()
+            case number:
+                seconds = float(number)
+        return round(min(max(seconds, 1.0), 24 * 3600.0) * 1000)
+
+
+class StepError(FanoutError):
+    """A step is out of attempts: `name`, and the cause's `type` and `traceback`, as they were recorded.
+
+    Catch it around the step's call to compensate; uncaught, it fails the run.
+    """
+
+    def __init__(self, name: str, message: str, *, type: str, traceback: str = "") -> None:  # noqa: A002 - the field's name
+        super().__init__(f"step `{name}` failed: {type}: {message}" if message else f"step `{name}` failed: {type}")
+        self.name = name
+        self.type = type
+        self.cause_message = message
+        self.traceback = traceback

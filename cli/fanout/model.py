@@ -1,0 +1,129 @@
+"""The nouns as frozen data: Event, FunctionSpec, Run, Step, Failure and their states. No behaviour that needs I/O.
+
+Times are integer milliseconds since 1970, UTC.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class RunState(StrEnum):
+    """A live run is queued, running or waiting; the other states are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+
+    @property
+    def is_final(self) -> bool:
+        return self in FINAL_STATES
+
+
+FINAL_STATES = frozenset({RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED, RunState.SKIPPED})
+
+
+class StepState(StrEnum):
+    """`retrying` waits for its next attempt; `completed` and `failed` never change again."""
+
+    RUNNING = "running"
+    RETRYING = "retrying"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that happened. `ts` says when, in milliseconds UTC."""
+
+    id: str
+    name: str
+    ts: int
+    data: dict[str, Any] = msgspec.field(default_factory=dict)
+    user: dict[str, Any] | None = None
+    v: str | None = None
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """An exception as data: its type's name, its message, and the traceback with the user's own frames first."""
+
+    type: str
+    message: str
+    traceback: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.message}" if self.message else self.type
+
+
+class Backoff(msgspec.Struct, frozen=True, tag="backoff"):
+    """Delays in seconds: `initial`, then times `factor` for each attempt up to `maximum`, plus up to `jitter`."""
+
+    initial: float = 15.0
+    factor: float = 2.0
+    maximum: float = 7200.0
+    jitter: float = 0.0
+
+
+class EventTrigger(msgspec.Struct, frozen=True, tag="event"):
+    """Starts a function for each event of this name; `app/*` is every name that begins with `app/`."""
+
+    name: str
+
+
+class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A function as the engine knows it: everything but the code, which is named by module and qualified name."""
+
+    id: str
+    name: str
+    module: str
+    qualname: str
+    file: str
+    line: int
+    is_async: bool
+    triggers: tuple[EventTrigger, ...] = ()
+    retries: int = 4
+    backoff: Backoff | tuple[float, ...] | None = None
+
+    @property
+    def max_attempts(self) -> int:
+        return self.retries + 1
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A step as a person sees it."""
+
+    name: str
+    state: StepState
+    attempts: int
+    started_at: int | None
+    ended_at: int | None
+    output: msgspec.Raw | None = None
+    error: Failure | None = None
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as a person sees it: one function for one event. `due_at` is set while it waits."""
+
+    key: int
+    id: str
+    function: str
+    event_id: str
+    event_name: str
+    state: RunState
+    reason: str | None
+    attempts: int
+    max_attempts: int | None
+    queued_at: int
+    due_at: int | None
+    started_at: int | None
+    ended_at: int | None
+    output: msgspec.Raw | None = None
+    error: Failure | None = None
+    replay_of: str | None = None
+    steps: tuple[Step, ...] = ()
