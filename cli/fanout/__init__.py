@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from fanout.declare import function, on
     from fanout.errors import FanoutError, NonRetriableError, RetryAfterError, StepError
     from fanout.model import Backoff, Event
-    from fanout.worker.context import AsyncContext, Context
+    from fanout.worker.async_context import AsyncContext
+    from fanout.worker.context import Context
 
 __all__ = [
     "AsyncContext",
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncContext": "fanout.worker.context",
+    "AsyncContext": "fanout.worker.async_context",
     "Backoff": "fanout.model",
     "Client": "fanout.client",
     "Context": "fanout.worker.context",

@@ -1,0 +1,122 @@
+"""Values to JSON text and back, and exceptions to Failure. What can't be recorded is named by its path."""
+
+from __future__ import annotations
+
+import linecache
+import math
+import traceback
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from fanout.errors import OutputError
+from fanout.model import Failure
+
+MAX_OUTPUT_BYTES = 16 * 1024 * 1024
+MAX_MESSAGE_CHARS = 4_000
+MAX_TRACEBACK_CHARS = 16_000
+
+_encode_json = msgspec.json.Encoder(enc_hook=lambda value: _encode_other(value)).encode
+decode_json = msgspec.json.Decoder().decode
+
+
+def encode_output(owner: str, value: Any) -> str:
+    """The value as JSON text.
+
+    Raises:
+        OutputError: it is not JSON or too large; the message names `owner` and the path in the value.
+    """
+    try:
+        encoded = _encode_json(value)
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+        raise _unrecordable(owner, value, str(error)) from None
+    if len(encoded) > MAX_OUTPUT_BYTES:
+        raise OutputError(
+            f"{owner} returned {len(encoded):,} bytes of JSON, at most {MAX_OUTPUT_BYTES:,} can be recorded",
+            hint="write it to a file and return the file's path",
+        )
+    # msgspec writes nan and inf as null, which would come back as None: only then is the value worth a walk.
+    if b"null" in encoded:
+        for path, part in _walk(value, "$", 0):
+            if isinstance(part, float) and not math.isfinite(part):
+                raise OutputError(f"{owner} returned {part!r} at `{path}`, which JSON does not have")
+    return encoded.decode()
+
+
+def _encode_other(value: Any) -> Any:
+    """What msgspec leaves to us: pydantic models, known by their method and never imported."""
+    dump = getattr(value, "model_dump", None)
+    if dump is not None and not isinstance(value, type):
+        return dump(mode="json")
+    raise NotImplementedError(f"{type(value).__name__} is not JSON")
+
+
+def _unrecordable(owner: str, value: Any, reason: str) -> OutputError:
+    for path, part in _walk(value, "$", 0):
+        if isinstance(part, dict | list | tuple | set | frozenset):
+            continue
+        try:
+            _encode_json(part)
+        except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+            return OutputError(
+                f"{owner} returned a `{type(part).__qualname__}` at `{path}`, which can't be recorded as JSON",
+                hint="return plain data: numbers, text, lists, dicts, dataclasses, datetimes",
+            )
+    return OutputError(f"{owner} returned a value that can't be recorded as JSON: {reason}")
+
+
+def _walk(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
+    """Every part of the value with its path, containers before what they hold."""
+    yield path, value
+    if depth > 200:  # noqa: PLR2004 - beyond any real value: a cycle
+        return
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _walk(part, f"{path}.{key}", depth + 1)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, part in enumerate(value):
+            yield from _walk(part, f"{path}[{index}]", depth + 1)
+
+
+def failure_of(error: BaseException) -> Failure:
+    """The exception as data, the user's own frames first to be read.
+
+    An exception's own `__str__` may fail: its message is then left out, never the failure.
+    """
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - boundary: __str__ is the user's code
+        message = "(its message can't be read: __str__ failed)"
+    name = type(error).__qualname__
+    module = type(error).__module__
+    return Failure(
+        type=name if module in ("builtins", "__main__") or module.startswith("fanout") else f"{module}.{name}",
+        message=_clean(message)[:MAX_MESSAGE_CHARS],
+        traceback=_clean(_traceback_of(error))[-MAX_TRACEBACK_CHARS:],
+    )
+
+
+def _traceback_of(error: BaseException) -> str:
+    linecache.checkcache()
+    try:
+        formatted = traceback.TracebackException(
+            type(error), error, _users_frames(error.__traceback__), limit=-30, compact=True
+        )
+        return "".join(formatted.format())
+    except Exception:  # noqa: BLE001 - boundary: formatting calls the user's __str__ and __repr__
+        return "(its traceback can't be formatted)"
+
+
+def _users_frames(trace: TracebackType | None) -> TracebackType | None:
+    """Skip our own frames at the top: what is left begins in the user's function."""
+    first = trace
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("fanout.worker"):
+        trace = trace.tb_next
+    return trace if trace is not None else first
+
+
+def _clean(text: str) -> str:
+    """Text that UTF-8 and SQLite can hold: a lone surrogate or a NUL becomes visible."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")

@@ -1,0 +1,304 @@
+"""`fanout.toml` to a Config. Whatever is wrong in the file is one error that names file, line, table and key.
+
+It doesn't know whether the modules of functions exist: only workers import them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from fanout.durations import parse_duration
+from fanout.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+FILE_NAME = "fanout.toml"
+ENVIRONMENT_VARIABLE = "FANOUT_CONFIG"
+DEFAULT_JOURNAL = ".fanout/journal.db"
+DEFAULT_SLOTS = 32
+MAX_PROCESSES = 1024
+MAX_SLOTS = 1024
+MAX_RETRY_DELAY_S = 366 * 86_400
+_SHOWN_CHARS = 60
+_SHOWN_BITS = 128
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """A project's settings. All paths are absolute; `root` is the folder of the file at `path`."""
+
+    path: Path
+    root: Path
+    app_id: str
+    functions: tuple[str, ...]
+    journal: Path
+    processes: int
+    slots: int = DEFAULT_SLOTS
+    dev_retry_delay: float | None = None
+
+
+def find(start: Path, explicit: str | None = None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The `fanout.toml` to use: `explicit` or `FANOUT_CONFIG` (a file or its folder), else the nearest above `start`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if explicit:
+        return _named(explicit, "")
+    if named := environ.get(ENVIRONMENT_VARIABLE):
+        return _named(named, f"`{ENVIRONMENT_VARIABLE}` names ")
+    first = Path(os.path.abspath(start))  # noqa: PTH100 - Path.absolute() keeps `..`, which then has the wrong parents
+    for folder in (first, *first.parents):
+        path = folder / FILE_NAME
+        # Not Path.is_file(), which raises where a folder above can't be read.
+        if os.path.isfile(path):  # noqa: PTH113
+            return path
+    raise ConfigError(f"no `{FILE_NAME}` in `{first}` or above it", hint="run `fanout init`")
+
+
+def _named(name: str, introduction: str) -> Path:
+    path = Path(os.path.abspath(os.path.expanduser(name)))  # noqa: PTH100, PTH111 - neither raises
+    if os.path.isdir(path):  # noqa: PTH112 - as above
+        path = path / FILE_NAME
+    if not os.path.exists(path):  # noqa: PTH110 - as above
+        missing = f"`{_shown_path(path)}`" + (", which" if introduction else "")
+        raise ConfigError(f"{introduction}{missing} does not exist", hint="`fanout init` makes one")
+    return path
+
+
+def load(path: Path) -> Config:
+    """The settings in this file, the defaults filled in.
+
+    Raises:
+        ConfigError: it can't be read, is not TOML, or has a setting that can't be.
+    """
+    path = Path(os.path.abspath(path))  # noqa: PTH100 - as above
+    text = _read(path)
+    values = _checked(_parsed(text, path), _Place(path, text))
+    root = path.parent
+    return Config(
+        path=path,
+        root=root,
+        app_id=values["app", "id"],
+        functions=values["app", "functions"],
+        journal=Path(os.path.abspath(root / values.get(("journal", "path"), DEFAULT_JOURNAL))),  # noqa: PTH100 - as above
+        processes=values.get(("pool", "processes")) or usable_cpus(),
+        slots=values.get(("pool", "slots"), DEFAULT_SLOTS),
+        dev_retry_delay=values.get(("dev", "retry_delay")),
+    )
+
+
+def usable_cpus() -> int:
+    """The CPUs that this process may use, where the system tells; all of them elsewhere."""
+    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
+    count = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return min(count, MAX_PROCESSES)
+
+
+# The settings. Each check returns the value to use, or raises ValueError worded to follow the setting's name.
+
+
+def _app_id(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9._-]+", value):
+        raise ValueError(f"has to be letters, digits, dashes, underscores and dots, not {_shown(value)}")
+    return value
+
+
+def _modules(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(f'has to be a list of modules like ["functions"], not {_shown(value)}')
+    for index, name in enumerate(value):
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(f"has {_shown(name)}, which is no dotted module name like `functions.signup`")
+        if name in value[:index]:
+            raise ValueError(f"has `{name}` twice")
+    return tuple(value)
+
+
+def _file(value: object) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError(f"has to be the path of a file, not {_shown(value)}")
+    return os.path.expanduser(value)  # noqa: PTH111 - Path.expanduser() raises for an unknown user
+
+
+def _whole(low: int, high: int) -> Callable[[object], int]:
+    def check(value: object) -> int:
+        # A bool is an int to isinstance.
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(f"has to be a whole number from {low} to {high}, not {_shown(value)}")
+        return value
+
+    return check
+
+
+def _delay(value: object) -> float:
+    try:
+        seconds = parse_duration(value) if isinstance(value, str | int | float) else -1.0
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= MAX_RETRY_DELAY_S:
+        raise ValueError(f'has to be seconds or text like "500ms" or "1h30m", up to 366 days, not {_shown(value)}')
+    return seconds
+
+
+_SETTINGS: dict[str, dict[str, Callable[[object], Any]]] = {
+    "app": {"id": _app_id, "functions": _modules},
+    "journal": {"path": _file},
+    "pool": {"processes": _whole(1, MAX_PROCESSES), "slots": _whole(1, MAX_SLOTS)},
+    "dev": {"retry_delay": _delay},
+}
+_REQUIRED = {("app", "id"): 'id = "my-app"', ("app", "functions"): 'functions = ["functions"]'}
+
+
+def _checked(document: dict[str, Any], place: _Place) -> dict[tuple[str, str], Any]:
+    """The values that the file gives, by table and key."""
+    values: dict[tuple[str, str], Any] = {}
+    for table, content in document.items():
+        if table not in _SETTINGS:
+            raise _unknown_table(table, content, place)
+        if not isinstance(content, dict):
+            raise ConfigError(f"{place(table)}: `[{table}]` has to be a table, not {_shown(content)}")
+        for key, value in content.items():
+            check = _SETTINGS[table].get(key)
+            if check is None:
+                hint = _nearest(key, list(_SETTINGS[table]), f"`[{table}]` has")
+                raise ConfigError(f"{place(table, key)}: `[{table}] {key}` is not a setting", hint=hint)
+            try:
+                values[table, key] = check(value)
+            except ValueError as error:
+                raise ConfigError(f"{place(table, key)}: `[{table}] {key}` {error}") from None
+    for (table, key), example in _REQUIRED.items():
+        if (table, key) not in values:
+            raise ConfigError(
+                f"{place(table)}: `[{table}] {key}` is missing", hint=f"write `{example}` under `[{table}]`"
+            )
+    return values
+
+
+def _unknown_table(name: str, content: object, place: _Place) -> ConfigError:
+    if isinstance(content, dict | list):
+        hint = _nearest(name, list(_SETTINGS), "the tables are", "[{}]")
+        return ConfigError(f"{place(name)}: `[{name}]` is not a table of settings", hint=hint)
+    homes = [table for table, settings in _SETTINGS.items() if name in settings]
+    hint = f"put it under `[{homes[0]}]`" if homes else _nearest(name, list(_SETTINGS), "the tables are", "[{}]")
+    return ConfigError(f"{place(name)}: `{name}` stands outside of a table", hint=hint)
+
+
+def _nearest(name: str, known: list[str], otherwise: str, form: str = "{}") -> str:
+    from difflib import get_close_matches  # lazy: only a slip needs it, and every command pays for imports
+
+    near = get_close_matches(name.lower(), known, 1)
+    if near:
+        return f"did you mean `{form.format(near[0])}`?"
+    return f"{otherwise} {', '.join(f'`{form.format(each)}`' for each in known)}"
+
+
+# Reading, and where things stand in the text.
+
+
+def _read(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"`{_shown_path(path)}` can't be read: {error.strerror or error}") from None
+    try:
+        # An editor's byte order mark is not TOML, and no one's mistake.
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"`{_shown_path(path)}` line {line}: this is not UTF-8 text", hint="save the file as UTF-8"
+        ) from None
+
+
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        found = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error), re.DOTALL)
+        reason, line, column = found.groups() if found else (str(error), None, None)
+        where = f" line {line} column {column}" if line else ""
+        reason = reason[:1].lower() + reason[1:]
+    except (ValueError, RecursionError) as error:  # an integer of thousands of digits; brackets in brackets
+        where, reason = "", str(error)
+    raise ConfigError(f"`{_shown_path(path)}`{where}: this is not TOML: {reason}")
+
+
+class _Place:
+    """Calls a table or key by file and line, as messages begin; by the file alone where no line is found."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self._path = path
+        self._text = text
+
+    def __call__(self, *keys: str) -> str:
+        line = _line_of(self._text, keys)
+        return f"`{_shown_path(self._path)}`" + (f" line {line}" if line else "")
+
+
+_KEY = r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)"""
+_KEYS = rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*"
+_HEADER = re.compile(rf"[ \t]*\[\[?[ \t]*({_KEYS})[ \t]*\]")
+_ASSIGNMENT = re.compile(rf"[ \t]*({_KEYS})[ \t]*=[ \t]*(.*)")
+
+
+def _line_of(text: str, keys: tuple[str, ...]) -> int | None:
+    """Where `keys` are set. tomllib doesn't tell, so this reads lines: right for TOML as people write it."""
+    table: tuple[str, ...] = ()
+    quotes = ""
+    for number, line in enumerate(text.split("\n"), 1):
+        if quotes:
+            quotes = "" if quotes in line else quotes
+            continue
+        if header := _HEADER.match(line):
+            table = set_here = _split(header[1])
+            value = ""
+        elif assignment := _ASSIGNMENT.match(line):
+            set_here, value = table + _split(assignment[1]), assignment[2]
+        else:
+            continue
+        if set_here[: len(keys)] == keys:
+            return number
+        inner = keys[len(set_here) :]
+        is_inline_table = value.startswith("{") and set_here == keys[: len(set_here)]
+        if is_inline_table and re.search(rf"""[{{,]\s*["']?{re.escape(inner[0])}["']?\s*[.=]""", value):
+            return number
+        quotes = next((each for each in ('"""', "'''") if value.startswith(each) and each not in value[3:]), "")
+    return None
+
+
+def _split(dotted: str) -> tuple[str, ...]:
+    return tuple(part.strip("\"'") for part in re.findall(_KEY, dotted))
+
+
+def _shown(value: object) -> str:
+    """A value as TOML has it, near enough, and cut short."""
+    match value:
+        case int() if value.bit_length() > _SHOWN_BITS:
+            shown = "a huge number"  # of which Python may refuse to write the digits
+        case bool():
+            shown = str(value).lower()
+        case str():
+            shown = msgspec.json.encode(value).decode()
+        case list():
+            shown = f"[{', '.join(_shown(each) for each in value[:9])}]"
+        case dict():
+            shown = "a table"
+        case _:
+            shown = str(value)
+    return shown if len(shown) <= _SHOWN_CHARS else f"{shown[: _SHOWN_CHARS - 3]}..."
+
+
+def _shown_path(path: Path) -> str:
+    """From the working directory where that is shorter."""
+    try:
+        relative = os.path.relpath(path)
+    except (OSError, ValueError):  # no working directory any more; another drive
+        return str(path)
+    return min(relative, str(path), key=len)

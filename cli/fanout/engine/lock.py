@@ -1,0 +1,88 @@
+"""One engine per journal: a lock on a file beside it, which names the engine's pid and how to reach it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from fanout.errors import JournalBusyError, JournalError
+
+
+class Holder(NamedTuple):
+    """The engine that holds a journal. `address` is the path of its datagram socket, empty while it starts."""
+
+    pid: int
+    address: str
+
+
+_PATIENCE_S = 0.1
+
+
+def _path(journal: Path) -> Path:
+    return journal.with_name(journal.name + ".lock")
+
+
+class EngineLock:
+    """Held until `release` or the end of the process, however that comes: the kernel lets it go."""
+
+    def __init__(self, journal: Path) -> None:
+        """Take the lock.
+
+        Raises:
+            JournalBusyError: another engine has it.
+        """
+        self._journal = journal
+        try:
+            journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.open(_path(journal), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise JournalError(f"the journal `{journal}` can't be locked: {error.strerror}") from None
+        if not self._take():
+            os.close(self._file)
+            held_by = holder(journal)
+            who = f" by the engine with pid {held_by.pid}" if held_by and held_by.pid else ""
+            raise JournalBusyError(
+                f"the journal `{journal}` is in use{who}", hint="one engine at a time can run a journal; stop that one first"
+            ) from None
+        os.ftruncate(self._file, 0)
+
+    def _take(self) -> bool:
+        # Whoever asks who holds the lock takes it for microseconds: that must not pass for an engine.
+        patience = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if os.fstat(self._file).st_size or time.monotonic() > patience:
+                    return False
+                time.sleep(_PATIENCE_S / 50)
+            else:
+                return True
+
+    def announce(self, address: str) -> None:
+        """Say how this engine can be reached."""
+        os.pwrite(self._file, f"{os.getpid()}\n{address}\n".encode(), 0)
+
+    def release(self) -> None:
+        os.ftruncate(self._file, 0)
+        os.close(self._file)
+
+
+def holder(journal: Path) -> Holder | None:
+    """The engine that holds the journal now, or None."""
+    try:
+        file = os.open(_path(journal), os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        lines = os.pread(file, 4096, 0).decode().splitlines()
+        return Holder(int(lines[0]), lines[1]) if len(lines) >= 2 else Holder(0, "")  # noqa: PLR2004 - pid, address
+    else:
+        return None
+    finally:
+        os.close(file)

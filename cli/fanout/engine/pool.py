@@ -1,0 +1,271 @@
+"""The pool of worker processes: starts them, carries messages, and says at once when and why one is gone.
+
+It knows nothing of runs.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from fanout.protocol import OUT_OF_MEMORY, FrameReader, Load, ShutDown, ToEngine, ToWorker, frame, to_engine_decoder
+
+_RECEIVE_BYTES = 256 * 1024
+_TAIL_LINES = 20
+_EXIT_PATIENCE_S = 0.2
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024
+
+
+class Lost(NamedTuple):
+    """A worker has ended. `reason` is a sentence's rest: "was killed by SIGSEGV"."""
+
+    reason: str
+    tail: tuple[str, ...]
+
+
+Arrival = tuple[int, "ToEngine | Lost"]
+
+
+class Pool(Protocol):
+    """What the engine asks of whatever executes: workers are numbers, messages are plain data."""
+
+    def size(self) -> int:
+        """Workers that are there, the ones still loading included."""
+
+    def grow(self, size: int) -> None:
+        """Start workers until there are so many."""
+
+    def send(self, worker: int, messages: Sequence[ToWorker]) -> None: ...
+
+    def wait(self, timeout_s: float) -> list[Arrival]:
+        """What has come, at the latest after the timeout."""
+
+    def shut_down(self) -> None:
+        """Ask all workers to exit, and end those that don't."""
+
+
+class _Worker:
+    __slots__ = ("number", "out", "output", "pid", "pidfd", "pipe", "reader", "socket", "tail")
+
+    def __init__(self, number: int, pid: int, connection: socket.socket, pipe: int) -> None:
+        self.number = number
+        self.pid = pid
+        self.socket = connection
+        self.pipe = pipe
+        self.pidfd = -1
+        self.reader = FrameReader()
+        self.out = bytearray()
+        self.output = b""
+        self.tail: deque[str] = deque(maxlen=_TAIL_LINES)
+
+
+class LocalPool:
+    """Worker processes on this machine, each `python -m fanout.worker` in a process group of its own."""
+
+    def __init__(self, load: Load, *, on_output: Callable[[str], None] = lambda _line: None) -> None:
+        self.on_output = on_output
+        """Called with each line that a worker prints."""
+        self._load = load
+        self._selector = selectors.DefaultSelector()
+        self._workers: dict[int, _Worker] = {}
+        self._last_number = 0
+        self._next_look = 0.0
+        # A death that no pidfd tells of (macOS, where a child of the worker's kept the socket open) is looked for.
+        self._has_pidfd = hasattr(os, "pidfd_open")
+
+    def listen(self, connection: socket.socket) -> None:
+        """Let `wait` also return when this socket has something to read."""
+        self._selector.register(connection, selectors.EVENT_READ, None)
+
+    def size(self) -> int:
+        return len(self._workers)
+
+    def grow(self, size: int) -> None:
+        while len(self._workers) < size:
+            self._spawn()
+
+    def _spawn(self) -> None:
+        ours, theirs = socket.socketpair()
+        read, write = os.pipe()
+        os.set_inheritable(theirs.fileno(), True)
+        self._last_number += 1
+        pid = os.posix_spawn(
+            sys.executable,
+            # -P: the working directory is the user's, and not a place to import our own modules from.
+            [sys.executable, "-P", "-m", "fanout.worker", str(theirs.fileno())],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, write, 1),
+                (os.POSIX_SPAWN_DUP2, write, 2),
+            ],
+            # Its own group: Ctrl-C in the terminal is for the engine, and a worker's children end with it.
+            setpgroup=0,
+            setsigdef=[signal.SIGINT, signal.SIGTERM],
+        )
+        theirs.close()
+        os.close(write)
+        ours.setblocking(False)
+        os.set_blocking(read, False)
+        worker = _Worker(self._last_number, pid, ours, read)
+        self._workers[worker.number] = worker
+        self._selector.register(ours, selectors.EVENT_READ, (worker, self._read_messages))
+        self._selector.register(read, selectors.EVENT_READ, (worker, self._read_output))
+        if self._has_pidfd:
+            worker.pidfd = os.pidfd_open(pid)
+            self._selector.register(worker.pidfd, selectors.EVENT_READ, (worker, self._bury))
+        self.send(worker.number, [self._load])
+
+    def send(self, worker: int, messages: Sequence[ToWorker]) -> None:
+        there = self._workers.get(worker)
+        if there is None:
+            return  # It has just died; what was meant for it is requeued by whoever hears of that.
+        there.out += frame(messages)
+        self._write(there)
+
+    def _write(self, worker: _Worker) -> None:
+        try:
+            while worker.out:
+                del worker.out[: worker.socket.send(worker.out)]
+        except (BlockingIOError, InterruptedError):
+            self._selector.modify(
+                worker.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, (worker, self._read_messages)
+            )
+        except OSError:
+            worker.out.clear()  # Its end will be read.
+
+    def wait(self, timeout_s: float) -> list[Arrival]:
+        arrivals: list[Arrival] = []
+        for key, events in self._selector.select(timeout_s):
+            if key.data is None:
+                continue
+            worker, read = key.data
+            if events & selectors.EVENT_WRITE:
+                self._selector.modify(worker.socket, selectors.EVENT_READ, key.data)
+                self._write(worker)
+            if events & selectors.EVENT_READ and worker.number in self._workers:
+                read(worker, arrivals)
+        if not self._has_pidfd and time.monotonic() > self._next_look:
+            self._next_look = time.monotonic() + 1
+            for worker in list(self._workers.values()):
+                if os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                    self._bury(worker, arrivals)
+        return arrivals
+
+    def _read_messages(self, worker: _Worker, arrivals: list[Arrival]) -> None:
+        try:
+            data = worker.socket.recv(_RECEIVE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._bury(worker, arrivals)
+            return
+        number = worker.number
+        try:
+            for body in worker.reader.feed(data):
+                arrivals += [(number, message) for message in to_engine_decoder.decode(body)]
+        except msgspec.MsgspecError:
+            # Something else writes to our socket: nothing it says can be believed.
+            self._bury(worker, arrivals, "spoke nonsense to the engine")
+
+    def _read_output(self, worker: _Worker, _arrivals: list[Arrival] | None = None) -> None:
+        try:
+            data = os.read(worker.pipe, _RECEIVE_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            self._selector.unregister(worker.pipe)
+            os.close(worker.pipe)
+            worker.pipe = -1
+            return
+        *lines, worker.output = (worker.output + data).split(b"\n")
+        if len(worker.output) > _RECEIVE_BYTES:
+            lines, worker.output = [*lines, worker.output], b""
+        for line in lines:
+            text = line.decode("utf-8", "replace")
+            worker.tail.append(text)
+            self.on_output(text)
+
+    def _bury(self, worker: _Worker, arrivals: list[Arrival], reason: str = "") -> None:
+        """Read what it still said, reap it, end what it started, and say why it is gone."""
+        status, usage = _reap(worker.pid)
+        del self._workers[worker.number]
+        self._read_rest(worker, arrivals)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(worker.pid, signal.SIGKILL)
+        if worker.pipe >= 0:
+            self._read_output(worker)
+        self._forget(worker)
+        why = f"{reason or explain(status)}, peak memory {usage.ru_maxrss * _RSS_UNIT / 2**20:,.0f} MB"
+        arrivals.append((worker.number, Lost(f"worker {worker.number} (pid {worker.pid}) {why}", tuple(worker.tail))))
+
+    def _read_rest(self, worker: _Worker, arrivals: list[Arrival]) -> None:
+        """What it sent before it died still counts: a step that it reported was really done."""
+        with suppress(OSError, msgspec.MsgspecError):
+            while data := worker.socket.recv(_RECEIVE_BYTES):
+                for body in worker.reader.feed(data):
+                    arrivals += [(worker.number, message) for message in to_engine_decoder.decode(body)]
+
+    def _forget(self, worker: _Worker) -> None:
+        self._selector.unregister(worker.socket)
+        worker.socket.close()
+        if worker.pidfd >= 0:
+            self._selector.unregister(worker.pidfd)
+            os.close(worker.pidfd)
+        if worker.pipe >= 0:
+            self._selector.unregister(worker.pipe)
+            os.close(worker.pipe)
+
+    def shut_down(self) -> None:
+        for worker in list(self._workers.values()):
+            self.send(worker.number, [ShutDown()])
+            with suppress(OSError):
+                worker.socket.shutdown(socket.SHUT_WR)
+        for worker in list(self._workers.values()):
+            self._bury(worker, [])
+        self._selector.close()
+
+
+def _reap(pid: int) -> tuple[int, resource.struct_rusage]:
+    """The status of a process that is ending; one that does not end is killed."""
+    patience = time.monotonic() + _EXIT_PATIENCE_S
+    while True:
+        reaped, status, usage = os.wait4(pid, os.WNOHANG)
+        if reaped:
+            return status, usage
+        if time.monotonic() > patience:
+            with suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            _, status, usage = os.wait4(pid, 0)
+            return status, usage
+        time.sleep(0.001)
+
+
+def explain(status: int) -> str:
+    """The end of a process in words, from its wait status."""
+    code = os.waitstatus_to_exitcode(status)
+    if code == OUT_OF_MEMORY:
+        return "ran out of memory"
+    if code == -signal.SIGKILL:
+        return "was killed by SIGKILL (by someone, or by the system for want of memory)"
+    if code < 0:
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"exited with code {code}"
+
+
+def worker_load(root: Path, modules: tuple[str, ...], slots: int) -> Load:
+    return Load(str(root), modules, slots)

@@ -1,0 +1,351 @@
+"""Text to accepted events: one JSON object, a list of them, or NDJSON. All are valid, or none is taken.
+
+Payloads stay the sender's own JSON, made compact, so numbers keep every digit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from fanout.errors import EventError
+
+RESERVED_PREFIX = "fanout/"
+FIELDS = ("name", "data", "id", "ts", "user", "v")
+MAX_TS = 10**14
+_EXAMPLE = 'an event is `{"name": "app/hello", "data": {}}`'
+_SHOWN_CHARS = 60
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What is too much: bytes of an event's compact JSON, events of a request, bytes of a name or id, nesting."""
+
+    event_bytes: int = 512 * 1024
+    request_events: int = 5_000
+    name_bytes: int = 256
+    # Whatever reads the event later has a limit of its own (SQLite's is 1000): refused here, nothing breaks there.
+    depth: int = 200
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class NewEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event before the journal has it. `data` and `user` are the compact JSON text of an object.
+
+    `id` is only what the sender gave; `ts` is milliseconds since 1970, UTC.
+    """
+
+    name: str
+    data: str
+    id: str | None = None
+    ts: int | None = None
+    user: str | None = None
+    v: str | None = None
+
+
+# The subject of a complaint: a field of an event, or the whole event for None.
+Subject = Callable[[str | None], str]
+
+_as_raw = msgspec.json.Decoder(msgspec.Raw).decode
+_as_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_as_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_as_value = msgspec.json.Decoder().decode
+
+
+def parse(text: bytes, source: str, limits: Limits = DEFAULT_LIMITS) -> list[NewEvent]:
+    """All events of a request, in its order. `source` is what messages call the text: a file's name, `stdin`.
+
+    Raises:
+        EventError: one is not valid, or there are too many; the message names the line or the event, and the field.
+    """
+    text = text.removeprefix(b"\xef\xbb\xbf")
+    _check_utf8(text, source)
+    if not text.strip():
+        raise EventError(f"`{source}` is empty", hint=_EXAMPLE)
+    items = list(_items(text, source, limits))
+    if len(items) > limits.request_events:
+        raise EventError(
+            f"`{source}` has {len(items):,} events, at most {limits.request_events:,} can be in one request",
+            hint="split it, and send one part after another",
+        )
+    return [_event(raw, subject, limits) for subject, raw in items]
+
+
+def build(name: str, data: str | None, source: str = "--data", limits: Limits = DEFAULT_LIMITS) -> NewEvent:
+    """One event from a command's `--name` and `--data`. `source` is what messages call the latter.
+
+    Raises:
+        EventError: the name or the data is not valid.
+    """
+
+    def subject(field: str | None) -> str:
+        return "`--name`" if field == "name" else f"`{source}`"
+
+    complaint = _name_complaint(name, limits)
+    if complaint:
+        raise EventError(f"{subject('name')} {complaint}")
+    try:
+        raw = b"{}" if data is None else data.encode()
+    except UnicodeEncodeError:
+        raise EventError(f"`{source}` is not UTF-8 text") from None
+    if not raw.strip():
+        raise EventError(f"`{source}` is empty", hint='write `{"user_id": 1}`, or leave it out')
+    try:
+        _as_raw(raw)
+    except msgspec.DecodeError as error:
+        raise _syntax_error(raw, source, 1, error) from None
+    except RecursionError:
+        raise _too_deep(subject, limits) from None
+    # Put together as text, so that an event has one way in. `raw` is one JSON value: it can't add fields.
+    return _event(b'{"name":%b,"data":%b}' % (msgspec.json.encode(name), raw), subject, limits)
+
+
+def _check_utf8(text: bytes, source: str) -> None:
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        raise EventError(f"`{source}` line {line}: this is not UTF-8 text", hint="save it as UTF-8") from None
+
+
+def _items(text: bytes, source: str, limits: Limits) -> Iterator[tuple[Subject, bytes]]:
+    """Each event's JSON, and what to call it."""
+    try:
+        whole = _as_raw(text)
+    except RecursionError:
+        raise _too_deep(_in_place(f"`{source}`"), limits) from None
+    except msgspec.DecodeError as error:
+        if not _is_ndjson(text):
+            raise _syntax_error(text, source, 1, error) from None
+        yield from _lines(text, source, limits)
+        return
+    match text.lstrip()[:1]:
+        case b"[":
+            for number, raw in enumerate(_as_raws(whole), 1):
+                yield _in_place(f"`{source}` event {number}"), bytes(raw)
+        case b"{":
+            yield lambda field: _in_place(f"`{source}` line {_line_of(text, field)}")(field), text
+        case _:
+            raise EventError(f"`{source}` holds {_shown(text)}, not an event or a list of them", hint=_EXAMPLE)
+
+
+def _is_ndjson(text: bytes) -> bool:
+    """Several lines, the first of them JSON by itself: a document over several lines never begins so."""
+    lines = (line for line in text.split(b"\n") if line.strip())
+    first, second = next(lines), next(lines, None)
+    if second is None:
+        return False
+    try:
+        _as_raw(first)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _lines(text: bytes, source: str, limits: Limits) -> Iterator[tuple[Subject, bytes]]:
+    # Split at \n alone: JSON text may hold the other characters that str.splitlines() takes for ends of lines.
+    for number, line in enumerate(text.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        subject = _in_place(f"`{source}` line {number}")
+        try:
+            _as_raw(line)
+        except msgspec.DecodeError as error:
+            raise _syntax_error(line, source, number, error) from None
+        except RecursionError:
+            raise _too_deep(subject, limits) from None
+        yield subject, line
+
+
+def _in_place(place: str) -> Subject:
+    return lambda field: f"{place}: the event" if field is None else f"{place}: field `{_printable(field)}`"
+
+
+def _event(raw: bytes, subject: Subject, limits: Limits) -> NewEvent:
+    compact = msgspec.json.format(raw, indent=-1)
+    if len(compact) > limits.event_bytes:
+        raise EventError(
+            f"{subject(None)} has {len(compact):,} bytes, at most {limits.event_bytes:,} can be",
+            hint="keep large data in a file, and send where it is",
+        )
+    fields = _decoded(compact, subject, limits)
+    if not isinstance(fields, dict):
+        raise EventError(f"{subject(None)} has to be an object, not {_shown(compact)}", hint=_EXAMPLE)
+    _check_fields(fields, subject, limits)
+    texts = _as_raw_fields(compact)
+    return NewEvent(
+        name=fields["name"],
+        data=bytes(texts["data"]).decode() if "data" in texts else "{}",
+        id=fields.get("id"),
+        ts=fields.get("ts"),
+        user=bytes(texts["user"]).decode() if "user" in texts else None,
+        v=fields.get("v"),
+    )
+
+
+def _decoded(compact: bytes, subject: Subject, limits: Limits) -> Any:
+    """The values, which proves that a function will be able to read them."""
+    try:
+        value = _as_value(compact)
+    except RecursionError:
+        raise _too_deep(subject, limits) from None
+    except msgspec.ValidationError:
+        # The syntax is fine: what is left is an integer of thousands of digits, or a float beyond 1.8e308.
+        raise EventError(f"{subject(None)} has a number too large to read", hint="send it as text") from None
+    # A bracket opens each level, so with few of them the walk is not needed.
+    if compact.count(b"{") + compact.count(b"[") > limits.depth and _depth(value) > limits.depth:
+        raise _too_deep(subject, limits)
+    return value
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level := [part for part in level if isinstance(part, dict | list)]:
+        depth += 1
+        level = [inner for part in level for inner in (part.values() if isinstance(part, dict) else part)]
+    return depth
+
+
+def _name_complaint(value: object, limits: Limits) -> str | None:
+    if isinstance(value, str) and value.startswith(RESERVED_PREFIX):
+        return f"begins with `{RESERVED_PREFIX}`, as only fanout's own events do"
+    return _id_complaint(value, limits)
+
+
+def _id_complaint(value: object, limits: Limits) -> str | None:
+    if not isinstance(value, str):
+        return f"has to be text, not {_shown_value(value)}"
+    if not value:
+        return "is empty"
+    if not value.isprintable():
+        return f"has characters that can't be printed: {_cut(repr(value))}"
+    if len(value.encode()) > limits.name_bytes:
+        return f"has {len(value.encode())} bytes, at most {limits.name_bytes} can be"
+    return None
+
+
+def _ts_complaint(value: object, _limits: Limits) -> str | None:
+    if type(value) is not int:
+        return f"has to be a whole number of milliseconds, not {_shown_value(value)}"
+    if not 0 < value < MAX_TS:
+        return f"has to be milliseconds since 1970, above 0 and below {MAX_TS}, not {_shown_value(value)}"
+    return None
+
+
+def _object_complaint(value: object, _limits: Limits) -> str | None:
+    return None if isinstance(value, dict) else f"has to be an object, not {_shown_value(value)}"
+
+
+def _text_complaint(value: object, _limits: Limits) -> str | None:
+    return None if isinstance(value, str) else f"has to be text, not {_shown_value(value)}"
+
+
+# What can be wrong with each field, worded to follow its name.
+_COMPLAINTS: dict[str, Callable[[object, Limits], str | None]] = {
+    "name": _name_complaint,
+    "data": _object_complaint,
+    "id": _id_complaint,
+    "ts": _ts_complaint,
+    "user": _object_complaint,
+    "v": _text_complaint,
+}
+
+
+def _check_fields(fields: dict[str, Any], subject: Subject, limits: Limits) -> None:
+    for field, value in fields.items():
+        check = _COMPLAINTS.get(field)
+        if check is None:
+            raise EventError(f"{subject(field)} is not one that an event has", hint=_nearest(field[:_SHOWN_CHARS]))
+        complaint = check(value, limits)
+        if complaint is not None:
+            raise EventError(f"{subject(field)} {complaint}")
+    if "name" not in fields:
+        raise EventError(f"{subject('name')} is missing", hint=_EXAMPLE)
+
+
+def _nearest(field: str) -> str:
+    from difflib import get_close_matches  # lazy: only a slip needs it, and every command pays for imports
+
+    near = get_close_matches(field.lower(), FIELDS, 1)
+    if near:
+        return f"did you mean `{near[0]}`?"
+    return f"its fields are {', '.join(f'`{each}`' for each in FIELDS)}; all else goes into `data`"
+
+
+def _too_deep(subject: Subject, limits: Limits) -> EventError:
+    return EventError(f"{subject(None)} is nested more than {limits.depth} deep")
+
+
+_STRING_OR_BRACKET = re.compile(rb'("(?:[^"\\]|\\.)*")\s*(:?)|[{}\[\]]', re.DOTALL)
+
+
+def _line_of(text: bytes, field: str | None) -> int:
+    """The line of a field of the text's one object; the object's own if it has no such field. Only for messages."""
+    depth = 0
+    for match in _STRING_OR_BRACKET.finditer(text) if field is not None else ():
+        string, colon = match.groups()
+        if string is None:
+            depth += 1 if match.group() in b"{[" else -1
+        elif depth == 1 and colon and _as_value(string) == field:
+            return text.count(b"\n", 0, match.start()) + 1
+    return text.count(b"\n", 0, text.index(b"{")) + 1
+
+
+# The closing quote may be missing: from there on all is that string, and the search stays linear.
+_STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"?|NaN|-?Infinity', re.DOTALL)
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
+
+
+def _syntax_error(text: bytes, source: str, first_line: int, error: msgspec.DecodeError) -> EventError:
+    """What is wrong, and where: msgspec counts bytes, people count lines and columns."""
+    import json  # lazy: only for a mistake's position
+
+    decoded = text.decode()
+    mistakes = list(_beyond_json(decoded, json.loads))
+    try:
+        json.loads(decoded, parse_int=str, parse_float=str)
+    except json.JSONDecodeError as found:
+        mistakes.append((found.pos, found.msg[0].lower() + found.msg[1:]))
+    except RecursionError:
+        pass
+    at, reason = min(mistakes, default=(0, str(error)))
+    line = first_line + decoded.count("\n", 0, at)
+    column = at - decoded.rfind("\n", 0, at)
+    return EventError(f"`{source}` line {line} column {column}: this is not JSON: {reason}")
+
+
+def _beyond_json(text: str, loads: Callable[..., Any]) -> Iterator[tuple[int, str]]:
+    """The first thing that the standard library reads and JSON does not have."""
+    for match in _STRING_OR_CONSTANT.finditer(text):
+        token = match.group()
+        if token[0] != '"':
+            yield match.start(), f"it has no {token}"
+            return
+        if "\\u" in token:
+            try:
+                is_half = _HALF_PAIR.search(loads(token, strict=False)) is not None
+            except ValueError:
+                return  # a wrong escape: the standard library finds it too
+            if is_half:
+                yield match.start(), "a text has half of a surrogate pair"
+                return
+
+
+def _shown_value(value: object) -> str:
+    return _shown(msgspec.json.encode(value))
+
+
+def _shown(json_text: bytes) -> str:
+    return _cut(json_text.decode().strip())
+
+
+def _printable(text: str) -> str:
+    return _cut(text if text.isprintable() else ascii(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 3]}..."

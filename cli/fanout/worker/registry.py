@@ -1,0 +1,117 @@
+"""Imports the user's modules and finds the functions in them. Every failure names a file and a line."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from fanout.declare import spec_of
+from fanout.errors import LoadError
+from fanout.model import FunctionSpec
+
+
+class Registered(NamedTuple):
+    spec: FunctionSpec
+    code: Callable[..., Any]
+
+
+def load(root: Path, modules: Sequence[str]) -> dict[str, Registered]:
+    """Import the modules, packages with all that is in them, and find their functions by id.
+
+    Raises:
+        LoadError: a module is missing or fails, two functions have one id, or there is no function at all.
+    """
+    sys.path.insert(0, str(root))
+    registered: dict[str, Registered] = {}
+    for name in modules:
+        for module in _import_all(root, name):
+            for value in vars(module).copy().values():
+                spec = spec_of(value)
+                if spec is not None:
+                    _register(registered, Registered(_shown(root, spec), value), root)
+    if not registered:
+        listed = ", ".join(f"`{name}`" for name in modules)
+        raise LoadError(f"there is no function in {listed}", hint="put `@fanout.function(...)` above one")
+    return registered
+
+
+def _register(registered: dict[str, Registered], new: Registered, root: Path) -> None:
+    known = registered.get(new.spec.id)
+    if known is None:
+        registered[new.spec.id] = new
+    elif known.code is not new.code:
+        raise LoadError(
+            f"`{new.spec.file}` line {new.spec.line}: two functions have the id `{new.spec.id}`",
+            hint=f'the other is in `{known.spec.file}` line {known.spec.line}; give one of them `id="..."`',
+        )
+
+
+def _shown(root: Path, spec: FunctionSpec) -> FunctionSpec:
+    """The spec with its file as people know it: relative to the project."""
+    import msgspec
+
+    return msgspec.structs.replace(spec, file=_relative(root, spec.file))
+
+
+def _import_all(root: Path, name: str) -> Iterator[ModuleType]:
+    module = _import(root, name)
+    yield module
+    for found in pkgutil.iter_modules(getattr(module, "__path__", ()), f"{name}."):
+        if not found.name.endswith(".__main__"):
+            yield from _import_all(root, found.name)
+
+
+def _import(root: Path, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise LoadError(
+                f"`fanout.toml`: there is no module `{name}` in `{root}`", hint=_nearest(root, name)
+            ) from None
+        raise _failed(root, name, error) from None
+    except LoadError:
+        raise
+    except SyntaxError as error:
+        where = f"`{_relative(root, error.filename or name)}` line {error.lineno}"
+        raise LoadError(f"{where}: {type(error).__name__}: {error.msg}", hint=_source(error)) from None
+    except BaseException as error:  # noqa: BLE001 - boundary: the user's module, sys.exit() included
+        raise _failed(root, name, error) from None
+
+
+def _failed(root: Path, name: str, error: BaseException) -> LoadError:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    where = f"`{_relative(root, frames[-1].filename)}` line {frames[-1].lineno}" if frames else f"module `{name}`"
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return LoadError(f"{where}: {said}", hint=f"importing `{name}` failed there" if frames else None)
+
+
+def _is_users(filename: str) -> bool:
+    return not filename.startswith("<frozen") and not Path(filename).is_relative_to(Path(__file__).parent.parent)
+
+
+def _source(error: SyntaxError) -> str | None:
+    return f"the line is `{error.text.strip()}`" if error.text and error.text.strip() else None
+
+
+def _relative(root: Path, filename: str) -> str:
+    path = Path(filename)
+    return str(path.relative_to(root)) if path.is_relative_to(root) else filename
+
+
+def _nearest(root: Path, name: str) -> str:
+    import difflib  # lazy: only when something is wrong
+
+    parent, _, leaf = name.rpartition(".")
+    folder = root.joinpath(*parent.split(".")) if parent else root
+    there = sorted({path.stem for path in folder.glob("*") if path.suffix == ".py" or path.is_dir()}) if folder.is_dir() else []
+    close = difflib.get_close_matches(leaf, there, n=1)
+    if close:
+        return f"did you mean `{parent}.{close[0]}`?" if parent else f"did you mean `{close[0]}`?"
+    return "`[app] functions` lists modules or packages beside `fanout.toml`"

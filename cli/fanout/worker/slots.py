@@ -1,0 +1,44 @@
+"""Where plain functions execute: threads."""
+
+from __future__ import annotations
+
+import threading
+from queue import SimpleQueue
+from typing import Any
+
+from fanout.worker.context import Context
+from fanout.worker.execution import Evicted, Execution
+from fanout.worker.memory import leave_if_out_of_memory
+from fanout.worker.registry import Registered
+
+
+class ThreadSlots:
+    """Threads for plain functions; a new one only when none is free. The engine never starts more than fit."""
+
+    def __init__(self) -> None:
+        self._waiting: SimpleQueue[tuple[Execution, Registered]] = SimpleQueue()
+        self._free = threading.Semaphore(0)
+
+    def start(self, execution: Execution, function: Registered) -> None:
+        if not self._free.acquire(blocking=False):
+            threading.Thread(target=self._work, daemon=True).start()
+        self._waiting.put((execution, function))
+
+    def _work(self) -> None:
+        while True:
+            execution, function = self._waiting.get()
+            ending = _call(execution, function)
+            execution.close()
+            # Free before the engine can know: it may send the next function at once.
+            self._free.release()
+            execution.desk.link.post(ending)
+
+
+def _call(execution: Execution, function: Registered) -> Any:
+    try:
+        return execution.completed(function.code(Context(execution, function.spec)))
+    except Evicted:
+        return execution.raised(Evicted())
+    except BaseException as error:  # noqa: BLE001 - boundary: the user's function, sys.exit() included
+        leave_if_out_of_memory(error)
+        return execution.raised(error)

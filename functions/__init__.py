@@ -1,0 +1,1 @@
+"""Examples that run: `fanout send functions/events/signup.json`, or `document.json` beside it."""
