@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import string
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,8 +105,11 @@ def usable_cpus() -> int:
 # The settings. Each check returns the value to use, or raises ValueError worded to follow the setting's name.
 
 
+_APP_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-_.")
+
+
 def _app_id(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9._-]+", value):
+    if not isinstance(value, str) or not value or not set(value) <= _APP_ID_CHARACTERS:
         raise ValueError(f"has to be letters, digits, dashes, underscores and dots, not {_shown(value)}")
     return value
 
@@ -244,8 +248,9 @@ class _Place:
 
 _KEY = r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)"""
 _KEYS = rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*"
-_HEADER = re.compile(rf"[ \t]*\[\[?[ \t]*({_KEYS})[ \t]*\]")
-_ASSIGNMENT = re.compile(rf"[ \t]*({_KEYS})[ \t]*=[ \t]*(.*)")
+# Not compiled here: only a mistake in the file needs them, and every command pays for imports.
+_HEADER = rf"[ \t]*\[\[?[ \t]*({_KEYS})[ \t]*\]"
+_ASSIGNMENT = rf"[ \t]*({_KEYS})[ \t]*=[ \t]*(.*)"
 
 
 def _line_of(text: str, keys: tuple[str, ...]) -> int | None:
@@ -256,10 +261,10 @@ def _line_of(text: str, keys: tuple[str, ...]) -> int | None:
         if quotes:
             quotes = "" if quotes in line else quotes
             continue
-        if header := _HEADER.match(line):
+        if header := re.match(_HEADER, line):
             table = set_here = _split(header[1])
             value = ""
-        elif assignment := _ASSIGNMENT.match(line):
+        elif assignment := re.match(_ASSIGNMENT, line):
             set_here, value = table + _split(assignment[1]), assignment[2]
         else:
             continue

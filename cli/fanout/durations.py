@@ -7,8 +7,8 @@ import re
 
 _UNITS = {"w": 7 * 86_400.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0}
 # Each unit at most once, the large ones first: `30m1h` and `1h2h` are slips, not durations.
-_PARTS = re.compile("".join(rf"(?:([0-9]+(?:\.[0-9]+)?){unit})?" for unit in (*_UNITS, "ms")))
-_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
+_PARTS = "".join(f"(?:({_NUMBER}){unit})?" for unit in (*_UNITS, "ms"))
 
 
 def parse_duration(text: str | float) -> float:
@@ -37,9 +37,9 @@ def _seconds_of_number(number: float) -> float:
 
 def _seconds_of_text(text: str) -> float:
     stripped = text.strip()
-    if _NUMBER.fullmatch(stripped):
+    if re.fullmatch(_NUMBER, stripped):
         return float(stripped)
-    parts = _PARTS.fullmatch(stripped)
+    parts = re.fullmatch(_PARTS, stripped)
     if not stripped or parts is None:
         raise ValueError(f"{_shown(text)} is not a duration: write it like `500ms`, `30s` or `1h30m`")
     *whole, milliseconds = parts.groups(default="0")

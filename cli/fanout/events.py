@@ -280,13 +280,14 @@ def _too_deep(subject: Subject, limits: Limits) -> EventError:
     return EventError(f"{subject(None)} is nested more than {limits.depth} deep")
 
 
-_STRING_OR_BRACKET = re.compile(rb'("(?:[^"\\]|\\.)*")\s*(:?)|[{}\[\]]', re.DOTALL)
+# Patterns are not compiled here: only a mistake needs them, and every command pays for imports.
+_STRING_OR_BRACKET = rb'("(?:[^"\\]|\\.)*")\s*(:?)|[{}\[\]]'
 
 
 def _line_of(text: bytes, field: str | None) -> int:
     """The line of a field of the text's one object; the object's own if it has no such field. Only for messages."""
     depth = 0
-    for match in _STRING_OR_BRACKET.finditer(text) if field is not None else ():
+    for match in re.finditer(_STRING_OR_BRACKET, text) if field is not None else ():
         string, colon = match.groups()
         if string is None:
             depth += 1 if match.group() in b"{[" else -1
@@ -296,8 +297,8 @@ def _line_of(text: bytes, field: str | None) -> int:
 
 
 # The closing quote may be missing: from there on all is that string, and the search stays linear.
-_STRING_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"?|NaN|-?Infinity', re.DOTALL)
-_HALF_PAIR = re.compile("[\ud800-\udfff]")
+_STRING_OR_CONSTANT = r'"(?:[^"\\]|\\.)*"?|NaN|-?Infinity'
+_HALF_PAIR = "[\ud800-\udfff]"
 
 
 def _syntax_error(text: bytes, source: str, first_line: int, error: msgspec.DecodeError) -> EventError:
@@ -320,14 +321,14 @@ def _syntax_error(text: bytes, source: str, first_line: int, error: msgspec.Deco
 
 def _beyond_json(text: str, loads: Callable[..., Any]) -> Iterator[tuple[int, str]]:
     """The first thing that the standard library reads and JSON does not have."""
-    for match in _STRING_OR_CONSTANT.finditer(text):
+    for match in re.finditer(_STRING_OR_CONSTANT, text, re.DOTALL):
         token = match.group()
         if token[0] != '"':
             yield match.start(), f"it has no {token}"
             return
         if "\\u" in token:
             try:
-                is_half = _HALF_PAIR.search(loads(token, strict=False)) is not None
+                is_half = re.search(_HALF_PAIR, loads(token, strict=False)) is not None
             except ValueError:
                 return  # a wrong escape: the standard library finds it too
             if is_half:

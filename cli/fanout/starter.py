@@ -105,7 +105,7 @@ def write_starter(folder: Path) -> list[Path]:
 
 
 def _is_there(path: Path) -> ConfigError:
-    return ConfigError(f"`{path}` is there already", hint="nothing was written; edit it, or delete it first")
+    return ConfigError(f"`{path}` is there already", hint="edit it, or delete it first")
 
 
 def _app_id(folder: Path) -> str:

@@ -15,7 +15,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -266,6 +265,3 @@ def explain(status: int) -> str:
         return f"was killed by {signal.Signals(-code).name}"
     return f"exited with code {code}"
 
-
-def worker_load(root: Path, modules: tuple[str, ...], slots: int) -> Load:
-    return Load(str(root), modules, slots)

@@ -94,7 +94,7 @@ class SqliteJournal:
             raise JournalError(f"the journal `{path}` can't be opened: {error.strerror}") from None
         try:
             self._connection = open_connection(path, apsw.SQLITE_OPEN_READWRITE)
-            with _readable_errors(path):
+            with readable_errors(path):
                 self._execute = self._connection.execute
                 self._prepare(migrations)
                 self._data_version = self._scalar("PRAGMA data_version")
@@ -139,7 +139,7 @@ class SqliteJournal:
     # Any process.
 
     def append_events(self, events: Sequence[NewEvent], now: int) -> list[AcceptedEvent]:
-        with _readable_errors(self._path), self._transaction():
+        with readable_errors(self._path), self._transaction():
             last = self._scalar("SELECT seq FROM sqlite_sequence WHERE name = 'event'") or 0
             accepted = []
             rows = []
@@ -162,7 +162,7 @@ class SqliteJournal:
         return bool(self._scalar("SELECT 1 FROM event WHERE id = ? AND received_at > ? LIMIT 1", (event_id, since)))
 
     def append_request(self, kind: str, body: dict[str, Any], now: int) -> int:
-        with _readable_errors(self._path), self._transaction():
+        with readable_errors(self._path), self._transaction():
             text = msgspec.json.encode(body).decode()
             self._execute("INSERT INTO request (kind, body, made_at) VALUES (?, ?, ?)", (kind, text, now))
             return int(self._connection.last_insert_rowid())
@@ -170,11 +170,11 @@ class SqliteJournal:
     # The engine.
 
     def recover(self) -> None:
-        with _readable_errors(self._path), self._transaction():
+        with readable_errors(self._path), self._transaction():
             self._execute("UPDATE run SET state = 'queued' WHERE state = 'running'")
 
     def commit(self, writes: Writes) -> None:
-        with _readable_errors(self._path), self._transaction():
+        with readable_errors(self._path), self._transaction():
             many = self._connection.executemany
             if writes.routed_to is not None:
                 self._execute("UPDATE meta SET value = ? WHERE name = 'routed_to'", (writes.routed_to,))
@@ -322,7 +322,7 @@ class SqliteJournal:
 
 def open_connection(path: Path, flags: int) -> apsw.Connection:
     """A connection that waits for locks. The waiting is set up before anything else touches the file."""
-    with _readable_errors(path):
+    with readable_errors(path):
         connection = apsw.Connection(str(path), flags=flags, statementcachesize=64)
         connection.set_busy_handler(_Patience())
         return connection
@@ -357,7 +357,7 @@ def check_version(path: Path, version: int, known: int) -> None:
 
 
 @contextmanager
-def _readable_errors(path: Path) -> Iterator[None]:
+def readable_errors(path: Path) -> Iterator[None]:
     """SQLite's errors as ours: what happened to which file, and what to do."""
     try:
         yield

@@ -1,0 +1,123 @@
+"""Sending events from a program, and waiting for what they cause. Any number of processes may, at any time.
+
+A client only appends to the journal: an engine (`fanout serve`, or the next `fanout send`) runs what is sent.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fanout import config as config_
+from fanout.engine import lock
+from fanout.engine.doorbell import Follower
+from fanout.events import NewEvent, parse
+from fanout.journal import AcceptedEvent
+from fanout.journal.sqlite import SqliteJournal
+from fanout.journal.sqlite_reader import JournalReader, Progress, Watched
+from fanout.model import Run
+
+_LONGEST_NAP_S = 0.25
+
+
+def connect(path: str | os.PathLike[str] | None = None) -> Client:
+    """A client of the project in or above the working directory, or of the `fanout.toml` at `path`.
+
+    Raises:
+        ConfigError: there is no usable `fanout.toml`.
+        JournalError: the journal can't be opened.
+    """
+    found = config_.find(Path.cwd(), None if path is None else os.fspath(path))
+    return Client(config_.load(found).journal)
+
+
+class Client:
+    """One connection to a journal. For one thread; use it in a `with`, or `close` it."""
+
+    def __init__(self, journal: Path) -> None:
+        self._path = journal
+        self._journal = SqliteJournal(journal)
+        self._follower = Follower(journal.parent)
+        self._reader = JournalReader(journal)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._reader.__exit__()
+        self._follower.close()
+        self._journal.close()
+
+    def send(self, *events: dict[str, Any]) -> list[AcceptedEvent]:
+        """Store the events, all or none. They are durable on return; what they start comes after.
+
+        Each is `{"name": ..., "data": {...}}`, with `id`, `ts`, `user` and `v` if they matter.
+
+        Raises:
+            EventError: one of them is no event; nothing was stored.
+        """
+        return self.append(parse(msgspec.json.encode(events), "the events"))
+
+    def append(self, events: Sequence[NewEvent]) -> list[AcceptedEvent]:
+        """As `send`, for events that have been read already."""
+        accepted = self._journal.append_events(events, time.time_ns() // 1_000_000)
+        self.ring()
+        return accepted
+
+    def request(self, kind: str, body: dict[str, Any]) -> int:
+        """Ask the engine for something."""
+        request = self._journal.append_request(kind, body, time.time_ns() // 1_000_000)
+        self.ring()
+        return request
+
+    def ring(self) -> bool:
+        """Wake the engine and ask it to tell us of news. False if no engine has the journal."""
+        holder = lock.holder(self._path)
+        if holder is None:
+            return False
+        if holder.address:
+            self._follower.follow(holder.address)
+        return True
+
+    def wait(self, accepted: Sequence[AcceptedEvent], timeout_s: float | None = None) -> list[Run]:
+        """The runs of these events when all are final, or when the time is over, with their steps."""
+        watched = watched_events(accepted)
+        self.follow(watched, lambda progress: progress.is_over(), timeout_s=timeout_s)
+        return self._reader.watched_runs(watched)
+
+    def follow(
+        self,
+        watched: Watched,
+        is_done: Callable[[Progress], bool],
+        *,
+        timeout_s: float | None = None,
+    ) -> bool:
+        """Look whenever the engine has news, until `is_done`. False if the time was over, or no engine is left."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            has_engine = self.ring()
+            began = time.monotonic()
+            progress = self._reader.progress(watched)
+            if is_done(progress):
+                return True
+            now = time.monotonic()
+            if not has_engine or (deadline is not None and now >= deadline):
+                return False
+            longest = _LONGEST_NAP_S if deadline is None else min(_LONGEST_NAP_S, deadline - now)
+            # Looking at many runs takes a while: the engine needs the processor more than we need the news.
+            if progress.live > 1:
+                time.sleep(min(longest, 4 * (now - began)))
+            self._follower.wait(longest)
+
+
+def watched_events(accepted: Sequence[AcceptedEvent]) -> Watched:
+    """Events of one request have keys one after another."""
+    return Watched(first_event=accepted[0].key, last_event=accepted[-1].key)

@@ -1,0 +1,75 @@
+"""The Typer application. Only the module of the command that was called is imported."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import typer
+
+from fanout.errors import FanoutError
+
+COMMANDS = {
+    "init": "Write a commented fanout.toml, and a first function.",
+    "send": "Send events and wait for all that they cause.",
+    "runs": "List runs, or show one with its steps, attempts and errors.",
+    "replay": "Run failed runs again; steps that completed are not repeated.",
+    "serve": "Run the engine in the foreground until Ctrl-C.",
+}
+
+
+def application(arguments: list[str]) -> typer.Typer:
+    """The application with the called command, or with all of them where help needs them."""
+    app = typer.Typer(
+        name="fanout",
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback(help="Send one event; every function that listens runs at once, in parallel, with durable steps.")
+    def fanout(
+        version: bool = typer.Option(False, "--version", help="Print the version."),
+    ) -> None:
+        if version:
+            from fanout import __version__
+
+            typer.echo(f"fanout {__version__}")
+            raise typer.Exit
+
+    called = next((argument for argument in arguments if not argument.startswith("-")), None)
+    for name in [called] if called in COMMANDS else COMMANDS:
+        import_module(f"fanout.commands.{name}").register(app, COMMANDS[str(name)])
+    return app
+
+
+def run(arguments: list[str]) -> None:
+    """Run the command line; every error that a person can cause ends in two plain lines and its exit code."""
+    try:
+        application(arguments)(arguments)
+    except FanoutError as error:
+        report_error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python's own flush at exit must not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def report_error(error: FanoutError) -> None:
+    """`error: ...`, and `hint: ...` on a line of its own, to stderr."""
+    from fanout.commands.text import printable
+
+    say(f"error: {printable(error.message)}")
+    if error.hint:
+        say(f"hint: {printable(error.hint)}")
+
+
+def say(line: str) -> None:
+    """Talk goes to stderr; stdout is for data."""
+    print(line, file=sys.stderr)

@@ -1,0 +1,63 @@
+"""The command's first lines: what must be fast happens here, before Typer is imported."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fanout.engine.local import LocalEngine
+
+early_engine: LocalEngine | None = None
+"""An engine whose workers were started before the command line was even parsed."""
+
+_RUNS_AN_ENGINE = frozenset({"send", "replay", "serve"})
+_NEEDS_NO_ENGINE = frozenset({"--no-wait", "--help", "--dry-run"})
+
+
+def main() -> None:
+    """The entry point of the command `fanout`."""
+    arguments = sys.argv[1:]
+    if arguments == ["--version"]:
+        from fanout import __version__
+
+        sys.stdout.write(f"fanout {__version__}\n")
+        return
+    try:
+        _start_early(arguments)
+        from fanout.commands.app import run  # lazy: the workers are starting already
+
+        run(arguments)
+    finally:
+        if early_engine is not None:
+            early_engine.close()
+
+
+def take_early_engine() -> LocalEngine | None:
+    """The engine that `main` has begun, once; its new owner closes it."""
+    global early_engine  # noqa: PLW0603 - handed from the first lines to the command, once
+    engine, early_engine = early_engine, None
+    return engine
+
+
+def _start_early(arguments: list[str]) -> None:
+    """Start workers while Typer and Rich are imported. Whatever is wrong is reported later, by the command itself."""
+    global early_engine  # noqa: PLW0603 - see take_early_engine
+    if not arguments or arguments[0] not in _RUNS_AN_ENGINE or not _NEEDS_NO_ENGINE.isdisjoint(arguments):
+        return
+    from pathlib import Path
+
+    from fanout.config import find, load
+    from fanout.engine.local import LocalEngine
+    from fanout.errors import FanoutError
+
+    explicit = None
+    for index, argument in enumerate(arguments):
+        if argument == "--config" and index + 1 < len(arguments):
+            explicit = arguments[index + 1]
+        elif argument.startswith("--config="):
+            explicit = argument.removeprefix("--config=")
+    try:
+        early_engine = LocalEngine(load(find(Path.cwd(), explicit)))
+    except FanoutError:
+        return

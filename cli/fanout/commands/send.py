@@ -1,0 +1,139 @@
+"""`fanout send`: events in, and the wait for all that they cause."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fanout.client import Client, watched_events
+from fanout.commands import report, waiting
+from fanout.commands.app import say
+from fanout.commands.text import count, printable
+from fanout.engine.local import Ending
+from fanout.errors import EventError, UsageError
+from fanout.events import DEFAULT_LIMITS, NewEvent, build, parse
+from fanout.journal import AcceptedEvent
+from fanout.journal.sqlite_reader import JournalReader, Watched
+
+
+def register(app: typer.Typer, help_: str) -> None:
+    app.command(name="send", help=help_)(send)
+
+
+def send(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(help="Files with an event, a list of them, or one a line; `-` is stdin.", show_default=False),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The event's name, instead of a file.", show_default=False)] = None,
+    data: Annotated[str | None, typer.Option(help="With --name: its data, a JSON object.", show_default=False)] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Only store the events.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option(help="Wait so many seconds at most (exit code 5).", min=0, show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
+) -> None:
+    began = time.monotonic()
+    settings = waiting.project(config)
+    events = _read(files or [], name, data)
+    accepted: list[AcceptedEvent] = []
+
+    def put(client: Client) -> Watched:
+        accepted.extend(client.append(events))
+        return watched_events(accepted)
+
+    if no_wait:
+        with Client(settings.journal) as client:
+            put(client)
+            _print_stored(accepted, has_engine=client.ring(), as_json=as_json)
+        return
+    watched, waited = waiting.put_and_wait(settings, put, timeout_s=timeout, is_quiet=as_json)
+    with JournalReader(settings.journal) as reader:
+        runs = reader.watched_runs(watched)
+        stranded = reader.waiting_for_code(sorted(waited.stranded))
+    if as_json:
+        report.print_json({"events": report.events_json(accepted), "runs": [report.run_json(run) for run in runs]})
+    else:
+        hints = _notes(accepted, waited.listening, {run.event_id for run in runs})
+        hints += [
+            f"{count(number, 'run')} of `{printable(function)}` wait: the code has no such function any more"
+            for function, number in stranded.items()
+        ]
+        hints += report.next_steps(runs, has_engine=waited.has_engine)
+        if waited.ending is not Ending.DONE:
+            hints.append(_left(waited))
+        report.print_report(runs, time.monotonic() - began, count(len(accepted), "event"), hints)
+    raise typer.Exit(waiting.exit_code(waited, report.exit_code(runs)))
+
+
+def _read(files: Sequence[str], name: str | None, data: str | None) -> list[NewEvent]:
+    if name is not None:
+        if files:
+            raise UsageError("events come from files or from `--name`, not from both", hint="leave one of them out")
+        return [build(name, data)]
+    if data is not None:
+        raise UsageError("`--data` goes with `--name`", hint='as in `fanout send --name app/hello --data \'{"n": 1}\'`')
+    if not files:
+        raise UsageError(
+            "there is no event to send",
+            hint="name a file, `-` for stdin, or `--name app/hello --data '{}'`",
+        )
+    events = [event for file in files for event in parse(_bytes_of(file), "stdin" if file == "-" else file)]
+    if len(events) > DEFAULT_LIMITS.request_events:
+        raise EventError(
+            f"there are {len(events):,} events, at most {DEFAULT_LIMITS.request_events:,} can be sent at once",
+            hint="send the files one after another",
+        )
+    return events
+
+
+def _bytes_of(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise EventError(f"`{file}` can't be read: {error.strerror}") from None
+
+
+def _print_stored(accepted: Sequence[AcceptedEvent], *, has_engine: bool, as_json: bool) -> None:
+    if as_json:
+        report.print_json({"events": report.events_json(accepted), "runs": []})
+        return
+    for event in accepted:
+        print(event.id)
+    if not has_engine:
+        say("hint: no engine is running; `fanout serve` runs what was stored, or the next `fanout send`")
+
+
+def _notes(accepted: Sequence[AcceptedEvent], listening: Sequence[str], with_runs: set[str]) -> list[str]:
+    """Events that started nothing: known ones, and ones that nobody listens to."""
+    notes = []
+    duplicates = [event for event in accepted if event.is_duplicate]
+    if duplicates:
+        first = printable(duplicates[0].id)
+        others = "" if len(duplicates) == 1 else f" and {len(duplicates) - 1:,} more"
+        notes.append(f"`{first}`{others} was sent before, in the last 24 hours: it starts no function twice")
+    unheard = sorted({event.name for event in accepted if event.id not in with_runs and not event.is_duplicate})
+    if unheard and listening:
+        notes.append(f"no function listens to `{printable(unheard[0])}`{_nearest(unheard[0], listening)}")
+    elif unheard:
+        notes.append(f"no function listens to `{printable(unheard[0])}`")
+    return notes
+
+
+def _nearest(name: str, listening: Sequence[str]) -> str:
+    import difflib  # lazy: only when something is odd
+
+    close = difflib.get_close_matches(name, listening, n=1)
+    return f"; did you mean `{printable(close[0])}`?" if close else ""
+
+
+def _left(waited: waiting.Waited) -> str:
+    what = "stopped" if waited.ending is Ending.INTERRUPTED else "the time is over"
+    who = "the engine goes on with them" if waited.has_engine else "`fanout serve` goes on with them"
+    return f"{what}: runs that are left are in the journal, and {who}"

@@ -1,0 +1,31 @@
+"""`fanout serve`: the engine in the foreground, until Ctrl-C."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fanout.commands import waiting
+from fanout.commands.app import say
+from fanout.commands.main import take_early_engine
+from fanout.commands.text import count, printable
+from fanout.engine.local import LocalEngine
+
+
+def register(app: typer.Typer, help_: str) -> None:
+    app.command(name="serve", help=help_)(serve)
+
+
+def serve(
+    config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
+) -> None:
+    settings = waiting.project(config)
+    with take_early_engine() or LocalEngine(settings) as own:
+        own.pool.on_output = lambda line: say(printable(line))
+        engine = own.open(is_development=False)
+        own.load()
+        say(f"serving {count(len(engine.functions), 'function')} of `{settings.app_id}`; Ctrl-C stops")
+        own.run(lambda: False)
+        say("stopped; what was left goes on next time")
+    raise typer.Exit(130)

@@ -1,0 +1,101 @@
+"""Values as people read them. Whatever comes from outside is made printable: no colour, no cursor moves, no markup."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from fanout.model import Run, RunState, StepState
+
+SYMBOLS = {
+    RunState.QUEUED: "·",
+    RunState.RUNNING: "›",
+    RunState.WAITING: "↻",
+    RunState.COMPLETED: "✓",
+    RunState.FAILED: "✗",
+    RunState.CANCELLED: "⊘",
+    RunState.SKIPPED: "-",
+}
+ASCII_SYMBOLS = {"·": ".", "›": ">", "↻": "~", "✓": "+", "✗": "x", "⊘": "/", "-": "-"}
+STYLES = {
+    RunState.QUEUED: "dim",
+    RunState.RUNNING: "cyan",
+    RunState.WAITING: "yellow",
+    RunState.COMPLETED: "green",
+    RunState.FAILED: "bold red",
+    RunState.CANCELLED: "magenta",
+    RunState.SKIPPED: "dim",
+}
+_STEP_STATES = {
+    StepState.RUNNING: RunState.RUNNING,
+    StepState.RETRYING: RunState.WAITING,
+    StepState.COMPLETED: RunState.COMPLETED,
+    StepState.FAILED: RunState.FAILED,
+}
+
+
+def printable(text: str, *, keep_lines: bool = False) -> str:
+    """The text with every control character made visible; line breaks stay if they may."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or (keep_lines and character in "\n\t") else ascii(character)[1:-1]
+        for character in text
+    )
+
+
+def first_line(text: str, width: int = 200) -> str:
+    line = printable(text.strip().split("\n", 1)[0])
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def as_run_state(state: RunState | StepState) -> RunState:
+    return _STEP_STATES[state] if isinstance(state, StepState) else state
+
+
+def symbol(state: RunState | StepState, encoding: str | None = None) -> str:
+    """One character for the state, that can be told apart without colour."""
+    mark = SYMBOLS[as_run_state(state)]
+    try:
+        mark.encode(encoding or sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return ASCII_SYMBOLS[mark]
+    return mark
+
+
+def style(state: RunState | StepState) -> str:
+    return STYLES[as_run_state(state)]
+
+
+def duration(milliseconds: int) -> str:
+    """`42 ms`, `3.1 s`, `2 m 5 s`, `3 h 20 m`."""
+    if milliseconds < 1_000:
+        return f"{max(milliseconds, 0)} ms"
+    seconds = milliseconds / 1_000
+    if seconds < 60:  # noqa: PLR2004 - a minute
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    if minutes < 60:  # noqa: PLR2004 - an hour
+        return f"{minutes} m {seconds} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} m"
+
+
+def clock(milliseconds: int | None) -> str:
+    """Local time; with the date if it is not today's."""
+    if milliseconds is None:
+        return "-"
+    moment = time.localtime(milliseconds / 1_000)
+    is_today = moment[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S", moment)
+
+
+def took(run: Run) -> str:
+    """How long it has taken since its first start, or nothing if it has not started."""
+    if run.started_at is None:
+        return ""
+    return duration((run.ended_at or time.time_ns() // 1_000_000) - run.started_at)
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

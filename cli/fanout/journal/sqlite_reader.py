@@ -1,0 +1,231 @@
+"""Reading the journal for people: read-only, one statement at a time, never in the way of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apsw
+import msgspec
+
+from fanout.errors import JournalError, NotFoundError, UsageError
+from fanout.journal import AcceptedEvent
+from fanout.journal.sqlite import MIGRATIONS, check_version, open_connection, readable_errors
+from fanout.model import Failure, Run, RunState, Step, StepState
+
+_RUN = """
+  SELECT run.key, run.id, run.function, event.id, event.name, run.state, run.reason, run.attempt, run.crashes,
+         run.max_attempts, run.queued_at, run.due_at, run.started_at, run.ended_at, run.output, original.id,
+         failure.type, failure.message, failure.traceback
+  FROM run JOIN event ON event.key = run.event
+  LEFT JOIN run original ON original.key = run.replay_of
+  LEFT JOIN failure ON run.state IN ('failed', 'waiting') AND failure.rowid =
+    (SELECT max(rowid) FROM failure WHERE failure.run = run.key AND (run.state = 'waiting' OR failure.step = ''))"""
+_STEPS = """
+  SELECT step.key, step.state, step.attempts, step.started_at, step.ended_at, step.output,
+         failure.type, failure.message, failure.traceback
+  FROM step LEFT JOIN failure ON step.state IN ('failed', 'retrying') AND failure.rowid =
+    (SELECT max(rowid) FROM failure WHERE failure.run = step.run AND failure.step = step.key)
+  WHERE step.run = ? ORDER BY step.started_at, step.position"""
+
+
+class Progress(NamedTuple):
+    """How far the runs of some events are. `next_due` is the earliest time that one of the waiting ones waits for."""
+
+    counts: dict[RunState, int]
+    is_routed: bool
+    next_due: int | None
+
+    @property
+    def live(self) -> int:
+        return sum(count for state, count in self.counts.items() if not state.is_final)
+
+    def is_over(self) -> bool:
+        return self.is_routed and not self.live
+
+    def only_waits_beyond(self, moment: int) -> bool:
+        """Whether what is left waits, all of it, until later than `moment`."""
+        return (
+            self.is_routed
+            and self.live == self.counts.get(RunState.WAITING, 0)
+            and self.next_due is not None
+            and self.next_due > moment
+        )
+
+
+class Watched(NamedTuple):
+    """What a command waits for: the runs of these events (a range of keys), or of this request's replays."""
+
+    first_event: int = 0
+    last_event: int = -1
+    request: int | None = None
+    replayed: tuple[int, ...] = ()
+    after_run: int = 0
+
+    def where(self) -> tuple[str, tuple[Any, ...]]:
+        if self.request is None:
+            return "run.event BETWEEN ? AND ?", (self.first_event, self.last_event)
+        places = ", ".join("?" * len(self.replayed))
+        return f"run.replay_of IN ({places}) AND run.key > ?", (*self.replayed, self.after_run)
+
+
+class JournalReader:
+    """A journal open for reading; use it in a `with`."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it.
+
+        Raises:
+            NotFoundError: there is no journal yet.
+            JournalError: it can't be read, or was written by a newer fanout.
+        """
+        if not path.exists():
+            raise NotFoundError(f"there is no journal at `{path}` yet", hint="send an event first: `fanout send FILE`")
+        self._path = path
+        self._connection = open_connection(path, apsw.SQLITE_OPEN_READONLY)
+        try:
+            version = self._all("PRAGMA user_version")[0][0]
+            check_version(path, version, len(MIGRATIONS))
+            if version < len(MIGRATIONS):
+                raise JournalError(
+                    f"the journal `{path}` is from an older fanout", hint="any `fanout send` brings it up to date"
+                )
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def __enter__(self) -> JournalReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def _all(self, sql: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with readable_errors(self._path):
+            return self._connection.execute(sql, tuple(bindings)).fetchall()
+
+    def progress(self, watched: Watched) -> Progress:
+        where, bindings = watched.where()
+        is_routed = (
+            self._all("SELECT value >= ? FROM meta WHERE name = 'routed_to'", (watched.last_event,))
+            if watched.request is None
+            else self._all("SELECT handled_at IS NOT NULL FROM request WHERE key = ?", (watched.request,))
+        )[0][0]
+        rows = self._all(f"SELECT state, count(*), min(due_at) FROM run WHERE {where} GROUP BY state", bindings)
+        dues = [due for _, _, due in rows if due is not None]
+        return Progress({RunState(state): n for state, n, _ in rows}, bool(is_routed), min(dues, default=None))
+
+    def watched_runs(self, watched: Watched, *, limit: int = -1, steps: bool = True) -> list[Run]:
+        """The runs that are waited for, in the order in which they were made."""
+        where, bindings = watched.where()
+        rows = self._all(f"{_RUN} WHERE {where} ORDER BY run.key LIMIT ?", (*bindings, limit))
+        return [self._run(row, steps=steps) for row in rows]
+
+    def runs(
+        self, *, states: Iterable[RunState] = (), function: str | None = None, limit: int = -1, ids: Sequence[str] = ()
+    ) -> list[Run]:
+        """The newest runs first, without their steps."""
+        conditions, bindings = ["1"], []
+        if states := list(states):
+            conditions.append(f"run.state IN ({', '.join('?' * len(states))})")
+            bindings += [str(state) for state in states]
+        if function is not None:
+            conditions.append("run.function = ?")
+            bindings.append(function)
+        if ids:
+            conditions.append(f"run.id IN ({', '.join('?' * len(ids))})")
+            bindings += ids
+        rows = self._all(f"{_RUN} WHERE {' AND '.join(conditions)} ORDER BY run.key DESC LIMIT ?", (*bindings, limit))
+        return [self._run(row, steps=False) for row in rows]
+
+    def run(self, id_part: str) -> Run:
+        """The run with this id, or the only one whose id begins or ends so; with its steps.
+
+        Raises:
+            NotFoundError: there is none.
+            UsageError: there are several.
+        """
+        part = id_part.upper()
+        rows = self._all(f"{_RUN} WHERE run.id >= ? AND run.id < ? LIMIT 2", (part, part + "~")) or self._all(
+            f"{_RUN} WHERE substr(run.id, -length(?)) = ? LIMIT 2", (part, part)
+        )
+        if not rows:
+            raise NotFoundError(f"there is no run `{id_part}`", hint="`fanout runs` lists them")
+        if len(rows) > 1:
+            raise UsageError(f"several runs have ids that begin or end with `{id_part}`", hint="give more of it")
+        return self._run(rows[0], steps=True)
+
+    def event_of(self, run: int) -> AcceptedEvent:
+        row = self._all("SELECT event.key, event.id, event.name FROM run JOIN event ON event.key = event WHERE run.key = ?", (run,))[0]
+        return AcceptedEvent(*row, False)
+
+    def event_data(self, run: int) -> str:
+        """The data of the run's event, as JSON text."""
+        data: str = self._all("SELECT data FROM event JOIN run ON run.event = event.key WHERE run.key = ?", (run,))[0][0]
+        return data
+
+    def replays(self, run: int) -> list[tuple[str, RunState]]:
+        """The runs that replay this one."""
+        rows = self._all("SELECT id, state FROM run WHERE replay_of = ? ORDER BY key", (run,))
+        return [(run_id, RunState(state)) for run_id, state in rows]
+
+    def failures(self, run: int) -> list[tuple[str, int, int, Failure]]:
+        """(step, attempt, at, failure) in order; the step is empty for the code between steps."""
+        rows = self._all(
+            "SELECT step, attempt, at, type, message, traceback FROM failure WHERE run = ? ORDER BY rowid", (run,)
+        )
+        return [(step, attempt, at, Failure(*rest)) for step, attempt, at, *rest in rows]
+
+    def waiting_for_code(self, functions: Iterable[str]) -> dict[str, int]:
+        """How many runs wait for each of these functions."""
+        return {
+            name: self._all("SELECT count(*) FROM run WHERE function = ? AND state = 'queued'", (name,))[0][0]
+            for name in functions
+        }
+
+    def last_run_key(self) -> int:
+        return self._all("SELECT max(key) FROM run")[0][0] or 0
+
+    def to_replay(self, states: Iterable[RunState], function: str | None, *, again: bool) -> list[int]:
+        """Keys of ended runs in these states; without those replayed already, unless `again`."""
+        names = [str(state) for state in states]
+        rows = self._all(
+            f"""SELECT key FROM run WHERE state IN ({", ".join("?" * len(names))}) AND (? IS NULL OR function = ?)
+                AND (? OR NOT EXISTS (SELECT 1 FROM run replay WHERE replay.replay_of = run.key
+                                      AND replay.state NOT IN ('cancelled', 'skipped')))
+                ORDER BY key""",
+            (*names, function, function, again),
+        )
+        return [key for (key,) in rows]
+
+    def _run(self, row: tuple[Any, ...], *, steps: bool) -> Run:
+        (
+            key, id_, function, event_id, event_name, state, reason, attempt, crashes, max_attempts, queued_at, due_at,
+            started_at, ended_at, output, replay_of, error_type, message, traceback,
+        ) = row  # fmt: skip
+        is_started = started_at is not None and reason != "crashed"
+        return Run(
+            key=key, id=id_, function=function, event_id=event_id, event_name=event_name, state=RunState(state),
+            reason=reason, attempts=attempt + crashes + is_started, max_attempts=max_attempts, queued_at=queued_at,
+            due_at=due_at, started_at=started_at, ended_at=ended_at, output=_raw(output), replay_of=replay_of,
+            error=None if error_type is None else Failure(error_type, message, traceback),
+            steps=tuple(map(_step, self._all(_STEPS, (key,)))) if steps else (),
+        )  # fmt: skip
+
+
+def _step(row: tuple[Any, ...]) -> Step:
+    name, state, attempts, started_at, ended_at, output, error_type, message, traceback = row
+    return Step(
+        name=name,
+        state=StepState(state),
+        attempts=attempts,
+        started_at=started_at,
+        ended_at=ended_at,
+        output=_raw(output),
+        error=None if error_type is None else Failure(error_type, message, traceback),
+    )
+
+
+def _raw(text: str | None) -> msgspec.Raw | None:
+    return None if text is None else msgspec.Raw(text.encode())
