@@ -99,7 +99,9 @@ def send_email(user: dict[str, str], event_id: str, ts: int) -> dict[str, str]:
         [(address, (code, reason))] = refused.recipients.items()
         if code < 500:  # noqa: PLR2004 - SMTP's own border: 4xx may pass later, 5xx never will
             raise
-        raise NonRetriableError(f"`{host}` refuses mail to `{address}`: {code} {reason.decode(errors='replace')}") from refused
+        raise NonRetriableError(
+            f"`{host}` refuses mail to `{address}`: {code} {reason.decode(errors='replace')}"
+        ) from refused
     return {"message_id": message_id, "sent_to": host}
 
 

@@ -89,6 +89,7 @@ def test_dotted_keys_inline_tables_and_a_byte_order_mark_are_fine() -> None:
 
 NEEDS_WHOLE = "has to be a whole number from 1 to 1024, not"
 NEEDS_DELAY = 'has to be seconds or text like "500ms" or "1h30m", up to 366 days, not'
+NEEDS_MODULE = "which is no dotted module name like `functions.signup`"
 NEEDS_ID = "has to be letters, digits, dashes, underscores and dots, not"
 
 
@@ -105,24 +106,47 @@ NEEDS_ID = "has to be letters, digits, dashes, underscores and dots, not"
             "`fanout.toml` line 4: `[app] pool` is not a setting",
             "`[app]` has `id`, `functions`",
         ),
-        ("pool = {slots = 3, zeal = 2}\n" + MINIMAL, "`fanout.toml` line 1: `[pool] zeal` is not a setting",
-         "`[pool]` has `processes`, `slots`"),
-        ("pool.Slots = 3\n" + MINIMAL, "`fanout.toml` line 1: `[pool] Slots` is not a setting", "did you mean `slots`?"),
+        (
+            "pool = {slots = 3, zeal = 2}\n" + MINIMAL,
+            "`fanout.toml` line 1: `[pool] zeal` is not a setting",
+            "`[pool]` has `processes`, `slots`",
+        ),
+        (
+            "pool.Slots = 3\n" + MINIMAL,
+            "`fanout.toml` line 1: `[pool] Slots` is not a setting",
+            "did you mean `slots`?",
+        ),
         (MINIMAL + '[pool]\n"slots" = 0\n', f"`fanout.toml` line 5: `[pool] slots` {NEEDS_WHOLE} 0", None),
         (MINIMAL + "[pool]\nslots = true\n", f"`fanout.toml` line 5: `[pool] slots` {NEEDS_WHOLE} true", None),
         (MINIMAL + "[pool]\nslots = 2.0\n", f"`fanout.toml` line 5: `[pool] slots` {NEEDS_WHOLE} 2.0", None),
         (MINIMAL + "[pool]\nslots = 1025\n", f"`fanout.toml` line 5: `[pool] slots` {NEEDS_WHOLE} 1025", None),
-        (MINIMAL + '[pool]\nprocesses = "all"\n', f'`fanout.toml` line 5: `[pool] processes` {NEEDS_WHOLE} "all"', None),
+        (
+            MINIMAL + '[pool]\nprocesses = "all"\n',
+            f'`fanout.toml` line 5: `[pool] processes` {NEEDS_WHOLE} "all"',
+            None,
+        ),
         (
             MINIMAL + f"[pool]\nslots = 0x{'f' * 5000}\n",
             f"`fanout.toml` line 5: `[pool] slots` {NEEDS_WHOLE} a huge number",
             None,
         ),
-        (MINIMAL + '[dev]\nretry_delay = "soon"\n', f'`fanout.toml` line 5: `[dev] retry_delay` {NEEDS_DELAY} "soon"', None),
+        (
+            MINIMAL + '[dev]\nretry_delay = "soon"\n',
+            f'`fanout.toml` line 5: `[dev] retry_delay` {NEEDS_DELAY} "soon"',
+            None,
+        ),
         (MINIMAL + "[dev]\nretry_delay = -1\n", f"`fanout.toml` line 5: `[dev] retry_delay` {NEEDS_DELAY} -1", None),
         (MINIMAL + "[dev]\nretry_delay = nan\n", f"`fanout.toml` line 5: `[dev] retry_delay` {NEEDS_DELAY} nan", None),
-        (MINIMAL + "[dev]\nretry_delay = true\n", f"`fanout.toml` line 5: `[dev] retry_delay` {NEEDS_DELAY} true", None),
-        (MINIMAL + '[dev]\nretry_delay = "367d"\n', f'`fanout.toml` line 5: `[dev] retry_delay` {NEEDS_DELAY} "367d"', None),
+        (
+            MINIMAL + "[dev]\nretry_delay = true\n",
+            f"`fanout.toml` line 5: `[dev] retry_delay` {NEEDS_DELAY} true",
+            None,
+        ),
+        (
+            MINIMAL + '[dev]\nretry_delay = "367d"\n',
+            f'`fanout.toml` line 5: `[dev] retry_delay` {NEEDS_DELAY} "367d"',
+            None,
+        ),
         (
             MINIMAL + "[journal]\npath = []\n",
             "`fanout.toml` line 5: `[journal] path` has to be the path of a file, not []",
@@ -141,7 +165,11 @@ NEEDS_ID = "has to be letters, digits, dashes, underscores and dots, not"
         ('[app]\nid = "a b"\nfunctions = ["f"]\n', f'`fanout.toml` line 2: `[app] id` {NEEDS_ID} "a b"', None),
         ('[app]\nid = ""\nfunctions = ["f"]\n', f'`fanout.toml` line 2: `[app] id` {NEEDS_ID} ""', None),
         ('[app]\nid = "straße"\nfunctions = ["f"]\n', f'`fanout.toml` line 2: `[app] id` {NEEDS_ID} "straße"', None),
-        ('[app]\nid = 1979-05-27\nfunctions = ["f"]\n', f"`fanout.toml` line 2: `[app] id` {NEEDS_ID} 1979-05-27", None),
+        (
+            '[app]\nid = 1979-05-27\nfunctions = ["f"]\n',
+            f"`fanout.toml` line 2: `[app] id` {NEEDS_ID} 1979-05-27",
+            None,
+        ),
         ('[app]\nid = {a = 1}\nfunctions = ["f"]\n', f"`fanout.toml` line 2: `[app] id` {NEEDS_ID} a table", None),
         (
             '[app]\nid = "shop"\nfunctions = []\n',
@@ -155,13 +183,12 @@ NEEDS_ID = "has to be letters, digits, dashes, underscores and dots, not"
         ),
         (
             '[app]\nid = "shop"\nfunctions = [\n  "ok",\n  "functions/signup.py",\n]\n',
-            '`fanout.toml` line 3: `[app] functions` has "functions/signup.py", '
-            "which is no dotted module name like `functions.signup`",
+            f'`fanout.toml` line 3: `[app] functions` has "functions/signup.py", {NEEDS_MODULE}',
             None,
         ),
         (
             '[app]\nid = "shop"\nfunctions = [7]\n',
-            "`fanout.toml` line 3: `[app] functions` has 7, which is no dotted module name like `functions.signup`",
+            f"`fanout.toml` line 3: `[app] functions` has 7, {NEEDS_MODULE}",
             None,
         ),
         (
@@ -201,7 +228,7 @@ NEEDS_ID = "has to be letters, digits, dashes, underscores and dots, not"
             "save the file as UTF-8",
         ),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_named_with_its_place(text: str | bytes, message: str, hint: str | None) -> None:
     assert refusal(text) == (message, hint)
 
@@ -289,7 +316,8 @@ def test_without_any_file_the_hint_is_how_to_get_one() -> None:
 
 
 def test_importing_it_is_light() -> None:
-    code = "import sys, fanout.config; print(sorted({'difflib', 'json.decoder', 'tomli_w', 'tempfile'} & set(sys.modules)))"
+    heavy = {"difflib", "json.decoder", "tempfile", "tomli_w"}
+    code = f"import sys, fanout.config; print(sorted({heavy} & set(sys.modules)))"
     result = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,21 +40,25 @@ def test_durations_are_seconds(text: str | float, seconds: float) -> None:
         ("1h2h", '"1h2h" is not a duration: write it like `500ms`, `30s` or `1h30m`'),
         ("-1s", '"-1s" is not a duration: write it like `500ms`, `30s` or `1h30m`'),
         ("1e3s", '"1e3s" is not a duration: write it like `500ms`, `30s` or `1h30m`'),
-        ("٣s", '"٣s" is not a duration: write it like `500ms`, `30s` or `1h30m`'),  # noqa: RUF001 - a digit, not ASCII
+        ("٣s", '"٣s" is not a duration: write it like `500ms`, `30s` or `1h30m`'),
         ("x" * 99, f'"{"x" * 35}... is not a duration: write it like `500ms`, `30s` or `1h30m`'),
         ("9" * 400 + "s", f'"{"9" * 35}... is not a finite duration'),
         (-1, "-1 is a negative duration"),
-        (-(10**5000), "the number is a negative duration"),
-        (10**5000, "the number is not a finite duration"),
         (float("inf"), "inf is not a finite duration"),
         (float("nan"), "nan is not a finite duration"),
         (True, "True is not a duration: write seconds, or text like `1h30m`"),
     ],
 )
 def test_what_is_no_duration_says_why(text: str | float, message: str) -> None:
-    with pytest.raises(ValueError, match="") as raised:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         parse_duration(text)
-    assert str(raised.value) == message
+
+
+def test_a_number_too_long_to_write_out_is_refused_too() -> None:
+    with pytest.raises(ValueError, match="^the number is a negative duration$"):
+        parse_duration(-(10**5000))
+    with pytest.raises(ValueError, match="^the number is not a finite duration$"):
+        parse_duration(10**5000)
 
 
 @given(st.integers(0, 366 * 86_400_000))

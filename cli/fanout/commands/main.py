@@ -35,7 +35,7 @@ def main() -> None:
 
 def take_early_engine() -> LocalEngine | None:
     """The engine that `main` has begun, once; its new owner closes it."""
-    global early_engine  # noqa: PLW0603 - handed from the first lines to the command, once
+    global early_engine
     engine, early_engine = early_engine, None
     return engine
 

@@ -60,22 +60,20 @@ def replay(
     else:
         hints = report.next_steps(made, has_engine=waited.has_engine)
         if len(made) < len(chosen):
-            hints.append(f"{count(len(chosen) - len(made), 'run')} left out: replayed meanwhile, or the function is gone")
+            hints.append(
+                f"{count(len(chosen) - len(made), 'run')} left out: replayed meanwhile, or the function is gone"
+            )
         report.print_report(made, time.monotonic() - began, count(len(chosen), "replay"), hints)
     raise typer.Exit(waiting.exit_code(waited, report.exit_code(made)))
 
 
-def _choose(
-    reader: JournalReader, ids: list[str], *, failed: bool, function: str | None, again: bool
-) -> list[int]:
+def _choose(reader: JournalReader, ids: list[str], *, failed: bool, function: str | None, again: bool) -> list[int]:
     chosen = reader.to_replay([RunState.FAILED], function, again=again) if failed else []
     for id_ in ids:
         run = reader.run(id_)
         if not run.state.is_final:
             raise UsageError(f"the run `{run.id}` is {run.state}: only one that has ended can be replayed")
         if not again and run.key not in reader.to_replay([run.state], run.function, again=False):
-            raise NotFoundError(
-                f"the run `{run.id}` was replayed already", hint="`--again` replays it once more"
-            )
+            raise NotFoundError(f"the run `{run.id}` was replayed already", hint="`--again` replays it once more")
         chosen.append(run.key)
     return list(dict.fromkeys(chosen))

@@ -234,8 +234,6 @@ def failure_json(failure: Failure | None) -> dict[str, str] | None:
     return {"type": failure.type, "message": failure.message, "traceback": failure.traceback}
 
 
-
-
 def raw_json(json_text: str) -> msgspec.Raw:
     """JSON text to be put into other JSON as it is."""
     return msgspec.Raw(json_text.encode())

@@ -124,7 +124,7 @@ def _print_run(
     if run.steps:
         out.print(Text("steps", style="dim"))
     for step in run.steps:
-        line = Text.assemble(f"  ", (text.symbol(step.state), text.style(step.state)), f" {text.printable(step.name)}")
+        line = Text.assemble("  ", (text.symbol(step.state), text.style(step.state)), f" {text.printable(step.name)}")
         if step.ended_at is not None and step.started_at is not None:
             line.append(f"  {text.duration(step.ended_at - step.started_at)}", style="dim")
         if step.attempts > 1:
@@ -135,6 +135,9 @@ def _print_run(
     for step_name, attempt, at, failure in failures:
         where = f"step `{text.printable(step_name)}`" if step_name else "the function"
         out.print()
-        out.print(Text(f"{text.clock(at)}  {where}, attempt {attempt + 1}: {text.first_line(str(failure))}", style="red"), soft_wrap=True)
+        out.print(
+            Text(f"{text.clock(at)}  {where}, attempt {attempt + 1}: {text.first_line(str(failure))}", style="red"),
+            soft_wrap=True,
+        )
         if failure.traceback:
             out.print(Text(text.printable(failure.traceback.rstrip(), keep_lines=True), style="dim"), soft_wrap=True)

@@ -78,7 +78,7 @@ def _read(files: Sequence[str], name: str | None, data: str | None) -> list[NewE
             raise UsageError("events come from files or from `--name`, not from both", hint="leave one of them out")
         return [build(name, data)]
     if data is not None:
-        raise UsageError("`--data` goes with `--name`", hint='as in `fanout send --name app/hello --data \'{"n": 1}\'`')
+        raise UsageError("`--data` goes with `--name`", hint="as in `fanout send --name app/hello --data '{\"n\": 1}'`")
     if not files:
         raise UsageError(
             "there is no event to send",

@@ -23,6 +23,7 @@ def serve(
     settings = waiting.project(config)
     with take_early_engine() or LocalEngine(settings) as own:
         own.pool.on_output = lambda line: say(printable(line))
+        own.on_stopping = waiting.say_stopping
         engine = own.open(is_development=False)
         own.load()
         say(f"serving {count(len(engine.functions), 'function')} of `{settings.app_id}`; Ctrl-C stops")

@@ -12,10 +12,12 @@ from pathlib import Path
 
 from fanout import config as config_
 from fanout.client import Client
+from fanout.commands.app import say
 from fanout.commands.main import take_early_engine
 from fanout.commands.report import LiveReport
+from fanout.commands.text import printable
 from fanout.config import Config
-from fanout.engine.local import Ending, LocalEngine
+from fanout.engine.local import GRACE_S, Ending, LocalEngine
 from fanout.errors import JournalBusyError
 from fanout.journal.sqlite_reader import Progress, Watched
 
@@ -70,10 +72,8 @@ def _run(
     own: LocalEngine, put: Put, watched: Watched | None, waited: Waited, timeout_s: float | None, *, is_quiet: bool
 ) -> Watched:
     """Be the engine. Nothing is put into the journal before the code has been loaded."""
-    from fanout.commands.app import say
-    from fanout.commands.text import printable
-
     own.pool.on_output = lambda line: say(printable(line))
+    own.on_stopping = say_stopping
     engine = own.open(is_development=True)
     own.load()
     if watched is None:
@@ -108,6 +108,11 @@ def _follow(
         waited.ending = Ending.TIMEOUT
         return True
     return False
+
+
+def say_stopping(runs: int) -> None:
+    what = "1 run is" if runs == 1 else f"{runs} runs are"
+    say(f"stopping: {what} at work, for {GRACE_S:.0f} s at most; Ctrl-C again ends it at once")
 
 
 def exit_code(waited: Waited, runs_code: int) -> int:

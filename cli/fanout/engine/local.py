@@ -49,6 +49,8 @@ class LocalEngine:
         self.pool.grow(min(_FIRST_WORKERS, config.processes))
         self._engine: Engine | None = None
         self._interrupts = 0
+        self.on_stopping: Callable[[int], None] = lambda _runs: None
+        """Called with the number of runs that are waited for, once, when it begins to stop."""
 
     def open(self, *, is_development: bool) -> Engine:
         """Open the journal and wait until the code is loaded.
@@ -114,7 +116,7 @@ class LocalEngine:
                 engine.tick()
                 on_tick()
                 if engine.is_stopping:
-                    if not engine.is_executing() or time.monotonic() > grace_until or self._interrupts > 1:
+                    if not engine.executing or time.monotonic() > grace_until or self._interrupts > 1:
                         return ending
                 elif self._interrupts:
                     ending = Ending.INTERRUPTED
@@ -125,6 +127,8 @@ class LocalEngine:
                 if ending is not Ending.DONE and not engine.is_stopping:
                     engine.stop()
                     grace_until = time.monotonic() + GRACE_S
+                    if engine.executing:
+                        self.on_stopping(engine.executing)
 
     def has_nothing_soon(self) -> bool:
         """All that is left waits for a time more than half a minute away, or for code that is not there."""
@@ -134,10 +138,6 @@ class LocalEngine:
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         self._interrupts += 1
         self._bell.ring()
-
-    @property
-    def interrupts(self) -> int:
-        return self._interrupts
 
     def __enter__(self) -> LocalEngine:
         return self
@@ -163,7 +163,8 @@ class _Signals:
     def __enter__(self) -> None:
         self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def __exit__(self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+    def __exit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-

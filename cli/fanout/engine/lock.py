@@ -45,7 +45,8 @@ class EngineLock:
             held_by = holder(journal)
             who = f" by the engine with pid {held_by.pid}" if held_by and held_by.pid else ""
             raise JournalBusyError(
-                f"the journal `{journal}` is in use{who}", hint="one engine at a time can run a journal; stop that one first"
+                f"the journal `{journal}` is in use{who}",
+                hint="one engine at a time can run a journal; stop that one first",
             ) from None
         os.ftruncate(self._file, 0)
 

@@ -141,8 +141,10 @@ class Engine:
             or (self._next_due is not None and self._next_due <= self._clock())
         )
 
-    def is_executing(self) -> bool:
-        return bool(self._roster.active)
+    @property
+    def executing(self) -> int:
+        """How many runs workers are at."""
+        return len(self._roster.active)
 
     @property
     def next_due(self) -> int | None:

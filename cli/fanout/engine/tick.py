@@ -43,9 +43,7 @@ class Tick:
 
     def step_failed(self, active: Active, step: StepFailed, state: StepState, now: int) -> None:
         self.writes.steps.append(
-            StepRow(
-                active.run.key, step.key, state, step.position, step.attempts, None, step.started_at, step.ended_at
-            )
+            StepRow(active.run.key, step.key, state, step.position, step.attempts, None, step.started_at, step.ended_at)
         )
         self.failed(active, step.key, step.attempts - 1, step.failure, now)
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple, Protocol
 from fanout.events import NewEvent
 from fanout.protocol import RecordedStep
 
-
 DUPLICATE_WINDOW_MS = 24 * 3600 * 1000
 
 

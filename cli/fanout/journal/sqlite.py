@@ -64,7 +64,9 @@ _LOSE_RUN = f"""
 _NOTE_RUN = f"""
   UPDATE run SET state = 'running', started_at = coalesce(started_at, ?)
   WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.NOTED)}"""
-_DUE_RUN = f"UPDATE run SET state = 'queued', due_at = NULL, rank = ? WHERE key = ? AND state IN {_states(RunInput.DUE)}"
+_DUE_RUN = (
+    f"UPDATE run SET state = 'queued', due_at = NULL, rank = ? WHERE key = ? AND state IN {_states(RunInput.DUE)}"
+)
 _CANCEL_RUN = f"""
   UPDATE run SET state = 'cancelled', due_at = NULL, ended_at = ?
   WHERE key = ? AND state IN {_states(RunInput.CANCEL)}"""
@@ -151,9 +153,7 @@ class SqliteJournal:
                     given.add(event.id)
                 accepted.append(AcceptedEvent(key, event_id, event.name, is_duplicate))
                 ts = now if event.ts is None else event.ts
-                rows.append(
-                    (key, event_id, event.id is not None, event.name, ts, event.data, event.user, event.v, now)
-                )
+                rows.append((key, event_id, event.id is not None, event.name, ts, event.data, event.user, event.v, now))
             self._connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
         return accepted
 

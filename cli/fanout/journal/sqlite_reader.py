@@ -157,12 +157,16 @@ class JournalReader:
         return self._run(rows[0], steps=True)
 
     def event_of(self, run: int) -> AcceptedEvent:
-        row = self._all("SELECT event.key, event.id, event.name FROM run JOIN event ON event.key = event WHERE run.key = ?", (run,))[0]
+        row = self._all(
+            "SELECT event.key, event.id, event.name FROM run JOIN event ON event.key = event WHERE run.key = ?", (run,)
+        )[0]
         return AcceptedEvent(*row, False)
 
     def event_data(self, run: int) -> str:
         """The data of the run's event, as JSON text."""
-        data: str = self._all("SELECT data FROM event JOIN run ON run.event = event.key WHERE run.key = ?", (run,))[0][0]
+        data: str = self._all("SELECT data FROM event JOIN run ON run.event = event.key WHERE run.key = ?", (run,))[0][
+            0
+        ]
         return data
 
     def replays(self, run: int) -> list[tuple[str, RunState]]:

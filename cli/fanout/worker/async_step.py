@@ -41,9 +41,7 @@ class AsyncSteps:
         self._loop = loop
 
     @overload
-    async def run(
-        self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> T: ...
+    async def run(self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
 
     @overload
     async def run(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
@@ -112,4 +110,3 @@ class AsyncSteps:
         link = self._execution.desk.link
         link.put(message)
         self._loop.call_soon(link.flush)
-

@@ -32,7 +32,7 @@ _calls = count(1)
 _inside: ContextVar[tuple[int, str] | None] = ContextVar("fanout_step", default=None)
 
 
-class Evicted(BaseException):  # noqa: N818 - not an error, and no `except Exception` may swallow it
+class Evicted(BaseException):
     """Leaves the user's function at a step's edge; the run comes back later with its recorded steps."""
 
 

@@ -110,7 +110,11 @@ def _nearest(root: Path, name: str) -> str:
 
     parent, _, leaf = name.rpartition(".")
     folder = root.joinpath(*parent.split(".")) if parent else root
-    there = sorted({path.stem for path in folder.glob("*") if path.suffix == ".py" or path.is_dir()}) if folder.is_dir() else []
+    there = (
+        sorted({path.stem for path in folder.glob("*") if path.suffix == ".py" or path.is_dir()})
+        if folder.is_dir()
+        else []
+    )
     close = difflib.get_close_matches(leaf, there, n=1)
     if close:
         return f"did you mean `{parent}.{close[0]}`?" if parent else f"did you mean `{close[0]}`?"
