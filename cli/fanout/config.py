@@ -227,7 +227,8 @@ def _parsed(text: str, path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         found = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error), re.DOTALL)
         reason, line, column = found.groups() if found else (str(error), None, None)
-        where = f" line {line} column {column}" if line else f" line {text.rstrip().count('\n') + 1}"
+        last_line = text.rstrip().count("\n") + 1
+        where = f" line {line} column {column}" if line else f" line {last_line}"
         reason = reason[:1].lower() + reason[1:]
     except (ValueError, RecursionError) as error:  # an integer of thousands of digits; brackets in brackets
         where, reason = "", str(error)

@@ -221,7 +221,7 @@ NEEDS_ID = "has to be letters, digits, dashes, underscores and dots, not"
             "`fanout.toml` line 4 column 6: this is not TOML: expected ']' at the end of a table declaration",
             None,
         ),
-        (MINIMAL + "x =", "`fanout.toml`: this is not TOML: invalid value", None),
+        (MINIMAL + "x =", "`fanout.toml` line 4: this is not TOML: invalid value", None),
         (
             MINIMAL.encode() + b"# caf\xe9\n",
             "`fanout.toml` line 4: this is not UTF-8 text",
@@ -252,7 +252,7 @@ def test_the_path_in_a_message_is_the_shorter_one(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(deep)
     with pytest.raises(ConfigError) as raised:
         load(path)
-    assert raised.value.message.startswith(f"`{path}` line 1 ")
+    assert raised.value.message == f"`{path}` line 1: this is not TOML: expected '=' after a key in a key/value pair"
 
 
 def test_keys_in_long_strings_and_lists_are_passed_over() -> None:

@@ -136,7 +136,7 @@ def test_a_line_separator_inside_of_text_ends_no_line() -> None:
         ),
         (
             f'\n{{"name": "a", "data": {{"x": "{"y" * 90}"}}}}',
-            "`x.json` line 2: the event has 117 bytes, at most 100 can be",
+            "`x.json` line 2: the event has 118 bytes, at most 100 can be",
             "keep large data in a file, and send where it is",
         ),
         (
@@ -222,7 +222,7 @@ def test_build_makes_the_event_of_the_command_line() -> None:
         ("a", '{}, "id": "1"', "`--data` line 1 column 3: this is not JSON: extra data"),
         ("a", '{"x": "\udcff"}', "`--data` is not UTF-8 text"),
         ("a", '{"x": 1e999}', "`--data` has a number too large to read"),
-        ("a", f'{{"x": "{"y" * 90}"}}', "`--data` has 117 bytes, at most 100 can be"),
+        ("a", f'{{"x": "{"y" * 90}"}}', "`--data` has 118 bytes, at most 100 can be"),
         ("a", "[[[[[1]]]]]", "`--data` is nested more than 5 deep"),
         ("a", "[" * 100_000 + "]" * 100_000, "`--data` is nested more than 5 deep"),
     ],

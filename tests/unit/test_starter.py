@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import re
+import runpy
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from fanout.config import DEFAULT_SLOTS, load
+from fanout.declare import spec_of
 from fanout.errors import ConfigError
 from fanout.events import NewEvent, parse
+from fanout.model import EventTrigger
 from fanout.starter import starter, write_starter
 
 
@@ -78,7 +81,9 @@ def test_what_is_written_can_be_used(tmp_path: Path) -> None:
         folder / "functions" / "events" / "hello.json",
     )
     assert load(toml).functions == ("functions",)
-    compile(hello.read_text(), str(hello), "exec")
+    spec = spec_of(runpy.run_path(str(hello))["say_hello"])
+    assert spec is not None
+    assert (spec.id, spec.triggers) == ("say-hello", (EventTrigger("app/hello"),))
     assert parse(event.read_bytes(), "hello.json") == [NewEvent("app/hello", '{"name":"world"}')]
 
 
