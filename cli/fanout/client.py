@@ -68,6 +68,8 @@ class Client:
 
     def append(self, events: Sequence[NewEvent]) -> list[AcceptedEvent]:
         """As `send`, for events that have been read already."""
+        if not events:
+            return []
         accepted = self._journal.append_events(events, time.time_ns() // 1_000_000)
         self.ring()
         return accepted
@@ -89,6 +91,8 @@ class Client:
 
     def wait(self, accepted: Sequence[AcceptedEvent], timeout_s: float | None = None) -> list[Run]:
         """The runs of these events when all are final, or when the time is over, with their steps."""
+        if not accepted:
+            return []
         watched = watched_events(accepted)
         self.follow(watched, lambda progress: progress.is_over(), timeout_s=timeout_s)
         return self._reader.watched_runs(watched)

@@ -30,6 +30,8 @@ def encode_output(owner: str, value: Any) -> str:
     """
     try:
         encoded = _encode_json(value)
+        # msgspec writes nan and inf as null, which would come back as None: only then is the value worth a walk.
+        not_finite = _not_finite(value) if b"null" in encoded else None
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise _unrecordable(owner, value, str(error)) from None
     if len(encoded) > MAX_OUTPUT_BYTES:
@@ -37,25 +39,33 @@ def encode_output(owner: str, value: Any) -> str:
             f"{owner} returned {len(encoded):,} bytes of JSON, at most {MAX_OUTPUT_BYTES:,} can be recorded",
             hint="write it to a file and return the file's path",
         )
-    # msgspec writes nan and inf as null, which would come back as None: only then is the value worth a walk.
-    if b"null" in encoded:
-        for path, part in _walk(value, "$", 0):
-            if isinstance(part, float) and not math.isfinite(part):
-                raise OutputError(f"{owner} returned {part!r} at `{path}`, which JSON does not have")
+    if not_finite is not None:
+        raise OutputError(f"{owner} returned {not_finite[1]!r} at `{not_finite[0]}`, which JSON does not have")
     return encoded.decode()
 
 
 def _encode_other(value: Any) -> Any:
     """What msgspec leaves to us: pydantic models, known by their method and never imported."""
     dump = getattr(value, "model_dump", None)
-    if dump is not None and not isinstance(value, type):
+    if dump is None or isinstance(value, type):
+        raise TypeError(f"{type(value).__name__} is not JSON")
+    try:
         return dump(mode="json")
-    raise NotImplementedError(f"{type(value).__name__} is not JSON")
+    except Exception as error:  # noqa: BLE001 - boundary: a model's own code
+        raise TypeError(f"its `model_dump` failed with {type(error).__name__}") from None
+
+
+def _not_finite(value: Any) -> tuple[str, float] | None:
+    """The first nan or inf in what the value is as plain data, with its path."""
+    for path, part in _walk(msgspec.to_builtins(value, enc_hook=_encode_other, str_keys=True)):
+        if isinstance(part, float) and not math.isfinite(part):
+            return path, part
+    return None
 
 
 def _unrecordable(owner: str, value: Any, reason: str) -> OutputError:
-    for path, part in _walk(value, "$", 0):
-        if isinstance(part, dict | list | tuple | set | frozenset):
+    for path, part in _walk(value):
+        if _parts(path, part) is not None:
             continue
         try:
             _encode_json(part)
@@ -67,17 +77,33 @@ def _unrecordable(owner: str, value: Any, reason: str) -> OutputError:
     return OutputError(f"{owner} returned a value that can't be recorded as JSON: {reason}")
 
 
-def _walk(value: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """Every part of the value with its path, containers before what they hold."""
-    yield path, value
-    if depth > 200:  # noqa: PLR2004 - beyond any real value: a cycle
-        return
+def _walk(value: Any) -> Iterator[tuple[str, Any]]:
+    """Every part of the value with its path, containers before what they hold.
+
+    A container is entered once, so a cycle ends and what is shared doesn't multiply.
+    """
+    entered: set[int] = set()
+    waiting: list[Iterator[tuple[str, Any]]] = [iter([("$", value)])]
+    while waiting:
+        for path, part in waiting[-1]:
+            yield path, part
+            parts = _parts(path, part)
+            if parts is not None and id(part) not in entered:
+                entered.add(id(part))
+                waiting.append(parts)
+                break
+        else:
+            waiting.pop()
+
+
+def _parts(path: str, value: Any) -> Iterator[tuple[str, Any]] | None:
+    """What a container holds, with paths; None for anything else."""
     if isinstance(value, dict):
-        for key, part in value.items():
-            yield from _walk(part, f"{path}.{key}", depth + 1)
-    elif isinstance(value, list | tuple | set | frozenset):
-        for index, part in enumerate(value):
-            yield from _walk(part, f"{path}[{index}]", depth + 1)
+        return ((f"{path}.{_clean(str(key))}", part) for key, part in value.items())
+    if isinstance(value, list | tuple | set | frozenset):
+        return ((f"{path}[{index}]", part) for index, part in enumerate(value))
+    fields = getattr(type(value), "__struct_fields__", None) or getattr(type(value), "__dataclass_fields__", ())
+    return ((f"{path}.{name}", getattr(value, name, None)) for name in fields) if fields else None
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -92,7 +118,7 @@ def failure_of(error: BaseException) -> Failure:
     name = type(error).__qualname__
     module = type(error).__module__
     return Failure(
-        type=name if module in ("builtins", "__main__") or module.startswith("fanout") else f"{module}.{name}",
+        type=name if module.partition(".")[0] in ("builtins", "__main__", "fanout") else f"{module}.{name}",
         message=_clean(message)[:MAX_MESSAGE_CHARS],
         traceback=_clean(_traceback_of(error))[-MAX_TRACEBACK_CHARS:],
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from types import FrameType
 from typing import Any, TypeVar
 
 from fanout.errors import LoadError
@@ -27,9 +29,12 @@ def on(name: str) -> EventTrigger:
     Raises:
         LoadError: the name is empty, too long, or has a `*` anywhere but at its end.
     """
-    _check_name("an event name", name)
-    if "*" in name[:-1]:
-        raise LoadError(f"`{name}`: only the tail of an event name can be open", hint="write it as `app/*`")
+    try:
+        _check_name("an event name", name)
+        _check_tail(name)
+    except LoadError as error:
+        # No function is known yet: what people need is where they wrote it.
+        raise LoadError(f"{_place(sys._getframe(1))}: {error.message}", hint=error.hint) from None  # noqa: SLF001
     return EventTrigger(name)
 
 
@@ -57,7 +62,7 @@ def function(
     def attach(fn: F) -> F:
         if not inspect.isfunction(fn):
             raise LoadError(
-                f"`@fanout.function` is for functions, not for `{fn!r}`",
+                f"{_place(sys._getframe(1))}: `@fanout.function` is for functions, not for `{fn!r}`",  # noqa: SLF001
                 hint="put it directly above a `def` or `async def`",
             )
         try:
@@ -84,16 +89,18 @@ def spec_of(value: object) -> FunctionSpec | None:
 
 def _describe(
     fn: Callable[..., Any],
-    trigger: EventTrigger | Sequence[EventTrigger] | None,
+    trigger: object,
     id_: str | None,
     name: str | None,
-    retries: int,
-    backoff: Backoff | Sequence[Delay] | None,
+    retries: object,
+    backoff: object,
 ) -> FunctionSpec:
     function_id = fn.__name__.strip("_").replace("_", "-") if id_ is None else id_
     _check_name("an id", function_id)
     if any(character.isspace() or character in "/*" for character in function_id):
         raise LoadError(f"the id `{function_id}` has a space, `/` or `*` in it", hint="use letters, digits and dashes")
+    if name is not None:
+        _check_name("a name", name)
     if type(retries) is not int or not 0 <= retries <= MAX_RETRIES:
         raise LoadError(f"`retries` is {retries!r}, not a whole number from 0 to {MAX_RETRIES}")
     return FunctionSpec(
@@ -110,28 +117,31 @@ def _describe(
     )
 
 
-def _triggers(trigger: EventTrigger | Sequence[EventTrigger] | None) -> tuple[EventTrigger, ...]:
+def _triggers(trigger: object) -> tuple[EventTrigger, ...]:
     if trigger is None:
         return ()
-    triggers = (trigger,) if isinstance(trigger, EventTrigger) else tuple(trigger)
-    for each in triggers:
+    triggers = []
+    for each in trigger if isinstance(trigger, list | tuple) else (trigger,):
         if not isinstance(each, EventTrigger):
             raise LoadError(f"`trigger` is {each!r}", hint='write `trigger=fanout.on("app/user.signup")`')
+        triggers.append(each)
     if len(triggers) > MAX_TRIGGERS:
         raise LoadError(f"it has {len(triggers)} triggers, at most {MAX_TRIGGERS} can be")
-    return triggers
+    return tuple(triggers)
 
 
-def _backoff(backoff: Backoff | Sequence[Delay] | None) -> Backoff | tuple[float, ...] | None:
+def _backoff(backoff: object) -> Backoff | tuple[float, ...] | None:
     match backoff:
         case None:
             return None
         case Backoff():
             numbers = (backoff.initial, backoff.factor, backoff.maximum, backoff.jitter)
             result: Backoff | tuple[float, ...] = backoff
-        case _:
+        case list() | tuple():
             numbers = tuple(each.total_seconds() if isinstance(each, timedelta) else each for each in backoff)
             result = numbers
+        case _:
+            raise LoadError(f"`backoff` is {backoff!r}", hint="give a `Backoff`, or a list of delays in seconds")
     for number in numbers:
         if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= _MAX_DELAY_S:
             raise LoadError(f"`backoff` has the delay {number!r}", hint="delays are seconds, from 0 to 366 days")
@@ -145,3 +155,12 @@ def _check_name(what: str, name: object) -> None:
         raise LoadError(f"{what} has to be text that can be printed, not {name!r}")
     if len(name.encode()) > MAX_NAME_BYTES:
         raise LoadError(f"{what} has {len(name.encode())} bytes, at most {MAX_NAME_BYTES} can be")
+
+
+def _check_tail(name: str) -> None:
+    if "*" in name[:-1]:
+        raise LoadError(f"`{name}`: only the tail of an event name can be open", hint="write it as `app/*`")
+
+
+def _place(frame: FrameType) -> str:
+    return f"`{frame.f_code.co_filename}` line {frame.f_lineno}"

@@ -55,11 +55,14 @@ class Project:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("FANOUT_", "COLUMNS"))}
         return {**kept, "NO_COLOR": "1", "COLUMNS": "100"}
 
-    def start(self, *arguments: str, command: tuple[str, ...] = (COMMAND,)) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*command, *arguments], cwd=self.root, env=self.environment(), text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+    def start(
+        self, *arguments: str, command: tuple[str, ...] = (COMMAND,), into: Path | None = None
+    ) -> subprocess.Popen[str]:
+        with (into or Path(os.devnull)).open("w") as file:
+            return subprocess.Popen(
+                [*command, *arguments], cwd=self.root, env=self.environment(), text=True,
+                stdin=subprocess.DEVNULL, stdout=file if into else subprocess.PIPE, stderr=subprocess.PIPE,
+            )  # fmt: skip
 
     def fanout(self, *arguments: str, stdin: str | bytes = "") -> Result:
         done = subprocess.run(

@@ -122,7 +122,7 @@ def test_killed_at_random_a_hundred_times(project: Project) -> None:
     kills = 0
     while kills < 100:
         process = project.start("send", "--name", "app/go", "--json")
-        time.sleep(chance.uniform(0.05, 0.45))
+        time.sleep(chance.uniform(0.1, 0.35))
         process.kill()
         process.communicate(timeout=30)
         kills += process.returncode == -signal.SIGKILL

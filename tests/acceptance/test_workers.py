@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -74,7 +75,7 @@ def check_neighbours(project: Project, runs: dict[str, dict[str, Any]]) -> None:
             "resource.setrlimit(resource.RLIMIT_AS, (600 * 2**20, -1))\n    [bytearray(2**20) for _ in range(2000)]",
             "ran out of memory",
         ),
-        ("os.close(3), os.closerange(3, 100), time.sleep(60)", "was killed by SIGKILL"),
+        ("os.closerange(3, 100), time.sleep(60)", "was killed by SIGKILL"),
     ],
     ids=["exit", "exit-0", "sigkill", "segfault", "recursion", "memory", "closed-files"],
 )  # fmt: skip
@@ -140,10 +141,12 @@ def test_workers_killed_at_random_cost_nobody_anything(project: Project) -> None
         """
     )
     (project.root / "events.ndjson").write_text('{"name": "app/go"}\n' * 40)
-    process = project.start("send", "events.ndjson", "--json")
+    process = project.start("send", "events.ndjson", "--json", into=project.root / "out.json")
     chance = random.Random(7)
     kills = 0
+    fence = time.monotonic() + 60
     while process.poll() is None:
+        assert time.monotonic() < fence
         pids = {int(line.split()[2]) for line in project.notes()[-20:] if len(line.split()) == 3}
         alive = [pid for pid in pids if is_alive(pid)]
         if alive and kills < 12:
@@ -152,11 +155,9 @@ def test_workers_killed_at_random_cost_nobody_anything(project: Project) -> None
                 kills += 1
         with suppress(Exception):
             process.wait(timeout=0.15)
-    out, _ = process.communicate(timeout=60)
+    process.communicate()
     assert kills >= 3
-    import json
-
-    runs = json.loads(out)["runs"]
+    runs = json.loads((project.root / "out.json").read_text())["runs"]
     assert len(runs) == 80
     # A killed worker with one run in it charges that run: more than 2 of 12 kills on one run do not come about here.
     assert {run["state"] for run in runs} == {"completed"}
@@ -182,9 +183,12 @@ def test_a_long_step_is_shown_as_running(project: Project) -> None:
     )
     process = project.start("send", "--name", "app/go")
     until(
-        lambda: project.journal.exists()
-        and project.query("SELECT count(*) FROM sqlite_schema") != [(0,)]
-        and project.query("SELECT run.state, step.state FROM run JOIN step ON run = run.key") == [("running", "running")],
+        lambda: (
+            project.journal.exists()
+            and project.query("SELECT count(*) FROM sqlite_schema") != [(0,)]
+            and project.query("SELECT run.state, step.state FROM run JOIN step ON run = run.key")
+            == [("running", "running")]
+        ),
         "run and step are shown as running",
     )
     (project.root / "go").touch()
@@ -240,9 +244,9 @@ def test_gather_and_task_groups_just_work(project: Project) -> None:
     assert run["state"] == "completed", run
     assert run["output"] == [0, 1, 4, 9, 16, 25, 36, 49, 81, 100]
     notes = project.notes()
-    assert sorted(notes) == sorted(
-        ["square 3", *(f"square {n}" for n in range(8)), "square 9", "square 10"]
-    ), "nothing was executed after it was recorded"
+    assert sorted(notes) == sorted(["square 3", *(f"square {n}" for n in range(8)), "square 9", "square 10"]), (
+        "nothing was executed after it was recorded"
+    )
 
 
 def test_a_swallowed_eviction_does_not_end_the_run(project: Project) -> None:

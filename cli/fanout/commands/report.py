@@ -15,7 +15,7 @@ from fanout.commands import text
 from fanout.commands.app import say
 from fanout.journal import AcceptedEvent
 from fanout.journal.sqlite_reader import JournalReader, Progress, Watched
-from fanout.model import Failure, Run, RunState
+from fanout.model import Failure, Run, RunState, StepState
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -121,8 +121,15 @@ def _run_line(run: Run, name_width: int) -> Any:
         if step.attempts > 1:
             line.append(f" ({step.attempts} attempts)", style="yellow")
     if run.error is not None and run.state is RunState.FAILED:
-        line.append(f"  {text.first_line(str(run.error))}", style="red")
+        line.append(f"  {text.first_line(str(_cause(run) or run.error))}", style="red")
     return line
+
+
+def _cause(run: Run) -> Failure | None:
+    """What made the step fail that the run failed of: the line is too short for both."""
+    if run.error is None or run.error.type != "StepError":
+        return None
+    return next((step.error for step in reversed(run.steps) if step.state is StepState.FAILED), None)
 
 
 def counts_line(progress: Progress) -> Any:

@@ -85,6 +85,8 @@ def _read(files: Sequence[str], name: str | None, data: str | None) -> list[NewE
             hint="name a file, `-` for stdin, or `--name app/hello --data '{}'`",
         )
     events = [event for file in files for event in parse(_bytes_of(file), "stdin" if file == "-" else file)]
+    if not events:
+        raise EventError("there is no event in what was given", hint='an event is `{"name": "app/hello", "data": {}}`')
     if len(events) > DEFAULT_LIMITS.request_events:
         raise EventError(
             f"there are {len(events):,} events, at most {DEFAULT_LIMITS.request_events:,} can be sent at once",

@@ -18,7 +18,8 @@ class Holder(NamedTuple):
     address: str
 
 
-_PATIENCE_S = 0.1
+_PATIENCE_S = 1.0
+_NAP_S = 0.001
 
 
 def _path(journal: Path) -> Path:
@@ -51,17 +52,15 @@ class EngineLock:
         os.ftruncate(self._file, 0)
 
     def _take(self) -> bool:
-        # Whoever asks who holds the lock takes it for microseconds: that must not pass for an engine.
+        # Whoever asks who holds the lock shares it for microseconds: that must not pass for an engine. What the file
+        # says can't tell them apart, an engine that was killed leaves its pid there; whether sharing is refused can.
         patience = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                if os.fstat(self._file).st_size or time.monotonic() > patience:
-                    return False
-                time.sleep(_PATIENCE_S / 50)
-            else:
-                return True
+        while not _has_locked(self._file, fcntl.LOCK_EX):
+            if not _has_locked(self._file, fcntl.LOCK_SH) or time.monotonic() > patience:
+                return False
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            time.sleep(_NAP_S)
+        return True
 
     def announce(self, address: str) -> None:
         """Say how this engine can be reached."""
@@ -79,11 +78,17 @@ def holder(journal: Path) -> Holder | None:
     except OSError:
         return None
     try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
+        if _has_locked(file, fcntl.LOCK_SH):
+            return None
         lines = os.pread(file, 4096, 0).decode().splitlines()
         return Holder(int(lines[0]), lines[1]) if len(lines) >= 2 else Holder(0, "")  # noqa: PLR2004 - pid, address
-    else:
-        return None
     finally:
         os.close(file)
+
+
+def _has_locked(file: int, how: int) -> bool:
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

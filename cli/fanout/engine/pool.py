@@ -22,7 +22,7 @@ import msgspec
 from fanout.protocol import OUT_OF_MEMORY, FrameReader, Load, ShutDown, ToEngine, ToWorker, frame, to_engine_decoder
 
 _RECEIVE_BYTES = 256 * 1024
-_TAIL_LINES = 20
+_TAIL_LINES = 40
 _EXIT_PATIENCE_S = 0.2
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 

@@ -10,7 +10,7 @@ import os
 import random
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -90,8 +90,11 @@ class SqliteJournal:
         self._new_id = UlidFactory()
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # SQLite gives the files beside it the rights of this one: nobody else reads payloads.
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            # SQLite gives the files beside it the rights of this one: nobody else reads payloads. Only a new file is
+            # opened here: to close any descriptor of an old one would take away the locks that SQLite holds on it for
+            # this process, and another SQLite tool could then remove the write-ahead log under our other connections.
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         except OSError as error:
             raise JournalError(f"the journal `{path}` can't be opened: {error.strerror}") from None
         try:
@@ -116,7 +119,8 @@ class SqliteJournal:
                 # Read again under the lock: another process may just have done it.
                 version = self._scalar("PRAGMA user_version")
                 for script in migrations[version:]:
-                    self._execute(script)
+                    # A statement that returns rows would stop the script there until they are taken.
+                    self._execute(script).fetchall()
                 self._execute(f"PRAGMA user_version = {len(migrations)}")
 
     def close(self) -> None:

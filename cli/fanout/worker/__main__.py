@@ -94,7 +94,8 @@ def _loop_slots() -> LoopSlots:
 
 
 def main() -> None:
-    faulthandler.enable()
+    # The culprit only: with a thread a slot, the others would fill what is kept of a dead worker's words.
+    faulthandler.enable(all_threads=False)
     # A pipe is buffered in blocks otherwise, and what a function printed before it died would be lost.
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     link = Link(socket.socket(fileno=int(sys.argv[1])), idle_ms=NOTE_AFTER_MS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 import traceback
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from fanout.codec import failure_of
 from fanout.declare import spec_of
 from fanout.errors import LoadError
 from fanout.model import FunctionSpec
@@ -31,17 +33,25 @@ def load(root: Path, modules: Sequence[str]) -> dict[str, Registered]:
     registered: dict[str, Registered] = {}
     for name in modules:
         for module in _import_all(root, name):
-            for value in vars(module).copy().values():
+            for value in _values(module):
                 spec = spec_of(value)
                 if spec is not None:
-                    _register(registered, Registered(_shown(root, spec), value), root)
+                    _register(registered, Registered(_shown(root, spec), value))
     if not registered:
         listed = ", ".join(f"`{name}`" for name in modules)
         raise LoadError(f"there is no function in {listed}", hint="put `@fanout.function(...)` above one")
     return registered
 
 
-def _register(registered: dict[str, Registered], new: Registered, root: Path) -> None:
+def _values(module: ModuleType) -> Iterator[Any]:
+    """What the module's names stand for, and what is in its lists: functions made in a loop are kept in one."""
+    for value in vars(module).copy().values():
+        yield value
+        if isinstance(value, list | tuple):
+            yield from value
+
+
+def _register(registered: dict[str, Registered], new: Registered) -> None:
     known = registered.get(new.spec.id)
     if known is None:
         registered[new.spec.id] = new
@@ -76,9 +86,12 @@ def _import(root: Path, name: str) -> ModuleType:
                 f"`fanout.toml`: there is no module `{name}` in `{root}`", hint=_nearest(root, name)
             ) from None
         raise _failed(root, name, error) from None
-    except LoadError:
-        raise
+    except LoadError as error:
+        # It was declared wrongly: the file as people know it, relative to the project.
+        raise LoadError(error.message.replace(f"`{root}{os.sep}", "`"), hint=error.hint) from None
     except SyntaxError as error:
+        if error.filename is None or not Path(error.filename).is_file():
+            raise _failed(root, name, error) from None  # of text that the module compiles itself
         where = f"`{_relative(root, error.filename or name)}` line {error.lineno}"
         raise LoadError(f"{where}: {type(error).__name__}: {error.msg}", hint=_source(error)) from None
     except BaseException as error:  # noqa: BLE001 - boundary: the user's module, sys.exit() included
@@ -86,14 +99,27 @@ def _import(root: Path, name: str) -> ModuleType:
 
 
 def _failed(root: Path, name: str, error: BaseException) -> LoadError:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
-    where = f"`{_relative(root, frames[-1].filename)}` line {frames[-1].lineno}" if frames else f"module `{name}`"
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return LoadError(f"{where}: {said}", hint=f"importing `{name}` failed there" if frames else None)
+    frame = _users_frame(root, error)
+    where = f"module `{name}`" if frame is None else f"`{_relative(root, frame.filename)}` line {frame.lineno}"
+    message = failure_of(error).message
+    said = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return LoadError(f"{where}: {said}", hint=None if frame is None else f"importing `{name}` failed there")
 
 
-def _is_users(filename: str) -> bool:
-    return not filename.startswith("<frozen") and not Path(filename).is_relative_to(Path(__file__).parent.parent)
+def _users_frame(root: Path, error: BaseException) -> traceback.FrameSummary | None:
+    """Where it went wrong: the last line of the project's own that led there, or else of any library's."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_machinery(frame.filename)]
+    own = [
+        frame
+        for frame in frames
+        if Path(frame.filename).is_relative_to(root) and "site-packages" not in Path(frame.filename).parts
+    ]
+    return next(reversed(own or frames), None)
+
+
+def _is_machinery(filename: str) -> bool:
+    ours, importing = Path(__file__).parent.parent, Path(importlib.__file__).parent
+    return filename.startswith("<frozen") or any(Path(filename).is_relative_to(folder) for folder in (ours, importing))
 
 
 def _source(error: SyntaxError) -> str | None:

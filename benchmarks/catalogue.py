@@ -1,0 +1,28 @@
+"""The workloads by name. W4 and W5 need what fanout does not have yet: mapping, and waiting for an event."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks import backlog, cold, fan_out, latency, payload, soak
+from benchmarks.settings import Options, Result
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What it does, in a line, and how to run it."""
+
+    title: str
+    run: Callable[[Options], Result]
+
+
+WORKLOADS = {
+    "W1": Workload("fan-out: 2,000 events x 3 plain functions x 2 steps of 200 bytes, engine running", fan_out.run_plain),
+    "W1a": Workload("the same with async functions", fan_out.run_async),
+    "W2": Workload("latency: 200 times in turn one event, one function, one step, engine running", latency.run),
+    "W3": Workload("cold: `fanout send` of one event with 3 one-step functions, no engine running", cold.run),
+    "W6": Workload("payload: 200 steps in a row that return 1 MB each", payload.run),
+    "W7": Workload("backlog: 1,000,000 queued runs, of which the first 20,000 are worked off (a minute)", backlog.run),
+    "W8": Workload("soak: `--runs` runs, 1,000,000 unless told (several minutes)", soak.run),
+}

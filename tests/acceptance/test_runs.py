@@ -1,0 +1,175 @@
+"""`fanout runs`, `fanout init`, and the command as a whole."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+
+import pytest
+
+from fanout.commands.app import COMMANDS
+from tests.acceptance.conftest import COMMAND, Project
+
+CODE = """
+@fanout.function(trigger=fanout.on("app/go"), retries=1)
+def broken(ctx: Context):
+    ctx.step.run("fine", lambda: {"n": 1})
+    def fail():
+        raise ValueError("[red]no\\x1b[2J")
+    ctx.step.run("fail", fail)
+
+@fanout.function(trigger=fanout.on("app/go"))
+def works(ctx: Context):
+    return "yes"
+"""
+
+
+def masked(text: str) -> str:
+    """Ids, times and durations differ from run to run."""
+    text = re.sub(r"\b01[0-9A-Z]{24}\b", "<id>", text)
+    text = re.sub(r"\b[0-9A-Z]{10}(?=  [✓✗])", "<id>......", text)
+    text = re.sub(r"\d\d:\d\d:\d\d", "<time>..", text)
+    text = re.sub(r"\b\d+(\.\d)? m?s\b *", "<took> ", text)
+    text = re.sub(r'"[^"]*/work.py", line \d+', '"work.py", line N', text)
+    return "".join(line.rstrip() + "\n" for line in text.splitlines())
+
+
+def test_the_list_and_one_run_in_whole(project: Project) -> None:
+    project.write(CODE)
+    project.send("app/go", {"x": "[bold]"})
+    result = project.fanout("runs")
+    assert masked(result.out) == (
+        "run         state        function  event   began     took\n"
+        "<id>......  ✓ completed  works     app/go  <time>..  <took>\n"
+        "<id>......  ✗ failed     broken    app/go  <time>..  <took>\n"
+    )
+    short = result.out.splitlines()[2].split()[0]
+    shown = project.fanout("runs", "show", short)
+    assert shown.code == 0
+    assert masked(shown.out) == (
+        "run      <id>\n"
+        "function broken\n"
+        "state    ✗ failed\n"
+        "event    app/go  <id>\n"
+        'data     {"x":"[bold]"}\n'
+        "queued   <time>..\n"
+        "began    <time>.., took <took>\n"
+        "attempts 1 of 2\n"
+        "steps\n"
+        '  ✓ fine  <took> {"n":1}\n'
+        "  ✗ fail  <took> 2 attempts\n"
+        "\n"
+        "<time>..  step `fail`, attempt 1: ValueError: [red]no\\x1b[2J\n"
+        "Traceback (most recent call last):\n"
+        '  File "work.py", line N, in fail\n'
+        '    raise ValueError("[red]no\\x1b[2J")\n'
+        "ValueError: [red]no\\x1b[2J\n"
+        "\n"
+        "<time>..  step `fail`, attempt 2: ValueError: [red]no\\x1b[2J\n"
+        "Traceback (most recent call last):\n"
+        '  File "work.py", line N, in fail\n'
+        '    raise ValueError("[red]no\\x1b[2J")\n'
+        "ValueError: [red]no\\x1b[2J\n"
+        "\n"
+        "<time>..  the function, attempt 1: StepError: step `fail` failed: ValueError: [red]no\\x1b[2J\n"
+    )
+
+
+def test_filters_and_json(project: Project) -> None:
+    project.write(CODE)
+    project.send("app/go")
+    everything = project.fanout("runs", "--json").json()["runs"]
+    assert [run["function"] for run in everything] == ["works", "broken"]
+    assert [run["function"] for run in project.fanout("runs", "--failed", "--json").json()["runs"]] == ["broken"]
+    assert [run["id"] for run in project.fanout("runs", "--function", "works", "--json").json()["runs"]] == [
+        everything[0]["id"]
+    ]
+    assert project.fanout("runs", "--limit", "1", "--json").json()["runs"] == everything[:1]
+    shown = project.fanout("runs", "show", everything[1]["id"], "--json").json()
+    assert [(failure["step"], failure["attempt"], failure["type"]) for failure in shown["failures"]] == [
+        ("fail", 0, "ValueError"), ("fail", 1, "ValueError"), (None, 0, "StepError"),
+    ]  # fmt: skip
+    assert project.fanout("runs", "--status", "cancelled") == (0, "", "no such runs\n")
+
+
+def test_there_is_no_journal_yet(project: Project) -> None:
+    project.write(CODE)
+    result = project.fanout("runs")
+    assert (result.code, result.out) == (3, "")
+    assert result.err.endswith("hint: send an event first: `fanout send FILE`\n")
+
+
+def test_no_project_is_an_error_with_a_hint(project: Project) -> None:
+    for arguments in (("runs",), ("send", "x.json"), ("serve",), ("replay", "--failed")):
+        result = project.fanout(*arguments)
+        assert (result.code, result.out) == (2, "")
+        assert result.err.splitlines()[-1].startswith("hint: "), result.err
+
+
+def test_init_writes_a_project_that_runs(project: Project) -> None:
+    assert project.fanout("init").out.splitlines() == [
+        "fanout.toml",
+        "functions/hello.py",
+        "functions/events/hello.json",
+    ]
+    result = project.fanout("send", "functions/events/hello.json")
+    assert result.code == 0
+    assert result.out.splitlines()[-1].endswith(": 1 completed")
+    again = project.fanout("init")
+    assert (again.code, again.out) == (2, "")
+    assert "fanout.toml" in again.err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(project: Project, name: str) -> None:
+    result = project.fanout(name, "--help")
+    assert result.code == 0
+    assert COMMANDS[name].split(";")[0].split(",")[0][:30] in result.out
+
+
+def test_an_unknown_command_and_option(project: Project) -> None:
+    assert project.fanout("snd").code == 2
+    assert project.fanout("send", "--nme", "x").code == 2
+
+
+def test_a_second_engine_is_refused_and_told_who_has_the_journal(project: Project) -> None:
+    project.write(CODE)
+    with project.serving() as engine:
+        result = project.fanout("serve")
+    assert result.code == 4
+    assert f"pid {engine.pid}" in result.err
+
+
+def on_a_terminal(project: Project, *arguments: str, columns: int) -> str:
+    """What the command writes to a terminal of that width."""
+    ours, theirs = pty.openpty()
+    environment = {**project.environment(), "COLUMNS": str(columns), "TERM": "xterm-256color"}
+    del environment["NO_COLOR"]
+    process = subprocess.Popen([COMMAND, *arguments], cwd=project.root, env=environment, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    written = b""
+    try:
+        while data := os.read(ours, 65536):
+            written += data
+    except OSError:
+        pass
+    finally:
+        os.close(ours)
+    process.wait(timeout=60)
+    return written.decode()
+
+
+def test_a_narrow_terminal_is_respected_and_colour_is_only_for_terminals(project: Project) -> None:
+    project.write(
+        CODE + "\n@fanout.function(trigger=fanout.on('app/go'))\ndef slow(ctx): ctx.step.run('s', time.sleep, 0.4)\n"
+    )
+    shown = on_a_terminal(project, "send", "--name", "app/go", columns=40)
+    assert "\x1b[" in shown
+    final = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in shown.splitlines()]
+    tree = [line.rstrip() for line in final if line.startswith(("├", "└", "app/"))]
+    assert tree
+    assert max(map(len, tree)) <= 40
+    assert "\x1b[2J" not in shown
+    assert "\x1b" not in project.fanout("runs").out

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fanout import protocol
+from fanout.model import Backoff, EventTrigger, Failure, FunctionSpec, StepState
+from fanout.protocol import (
+    HEADER,
+    Described,
+    Evict,
+    FrameReader,
+    GiveUp,
+    Load,
+    LoadFailed,
+    Recorded,
+    RecordedStep,
+    RunCompleted,
+    RunEvicted,
+    RunFailed,
+    ShutDown,
+    Start,
+    StepCompleted,
+    StepFailed,
+    StepRunning,
+    ToEngine,
+    ToWorker,
+    frame,
+    to_engine_decoder,
+    to_worker_decoder,
+)
+
+numbers = st.integers(0, 2**63 - 1)
+texts = st.text(max_size=20)
+maybe_text = st.none() | texts
+failures = st.builds(Failure, texts, texts, texts)
+recorded_steps = st.builds(
+    RecordedStep, texts, st.sampled_from(StepState), numbers, output=maybe_text, failure=st.none() | failures
+)
+delays = st.floats(0, 1e9)
+specs = st.builds(
+    FunctionSpec,
+    id=texts,
+    name=texts,
+    module=texts,
+    qualname=texts,
+    file=texts,
+    line=numbers,
+    is_async=st.booleans(),
+    triggers=st.lists(st.builds(EventTrigger, texts), max_size=3).map(tuple),
+    retries=numbers,
+    backoff=st.none()
+    | st.builds(Backoff, initial=delays, factor=delays, maximum=delays, jitter=delays)
+    | st.lists(delays, max_size=3).map(tuple),
+)
+
+FOR_WORKERS: dict[type[Any], st.SearchStrategy[Any]] = {
+    Load: st.builds(Load, texts, st.lists(texts, max_size=3).map(tuple), numbers),
+    Start: st.builds(
+        Start,
+        numbers,
+        texts,
+        texts,
+        numbers,
+        st.tuples(texts, texts, numbers, texts, maybe_text, maybe_text),
+        st.lists(recorded_steps, max_size=3).map(tuple),
+    ),
+    Recorded: st.builds(Recorded, st.lists(numbers, max_size=5).map(tuple)),
+    GiveUp: st.builds(GiveUp, numbers),
+    Evict: st.builds(Evict, numbers),
+    ShutDown: st.builds(ShutDown),
+}
+FOR_ENGINE: dict[type[Any], st.SearchStrategy[Any]] = {
+    Described: st.builds(Described, st.lists(specs, max_size=2).map(tuple)),
+    LoadFailed: st.builds(LoadFailed, texts, maybe_text),
+    StepRunning: st.builds(StepRunning, numbers, texts, numbers, numbers),
+    StepCompleted: st.builds(
+        StepCompleted, numbers, numbers, texts, numbers, numbers, output=texts, started_at=numbers, ended_at=numbers
+    ),
+    StepFailed: st.builds(
+        StepFailed,
+        numbers,
+        numbers,
+        texts,
+        numbers,
+        numbers,
+        failures,
+        numbers,
+        numbers,
+        st.booleans(),
+        st.none() | numbers,
+    ),
+    RunCompleted: st.builds(RunCompleted, numbers, texts),
+    RunFailed: st.builds(RunFailed, numbers, failures, st.booleans(), st.none() | numbers),
+    RunEvicted: st.builds(RunEvicted, numbers),
+}
+to_worker = st.lists(st.one_of(list(FOR_WORKERS.values())), max_size=4)
+to_engine = st.lists(st.one_of(list(FOR_ENGINE.values())), max_size=4)
+
+
+def bodies(pieces: Iterable[bytes | bytearray]) -> list[bytes]:
+    reader = FrameReader()
+    return [body for piece in pieces for body in reader.feed(bytes(piece))]
+
+
+def cut(stream: bytes, places: Iterable[int]) -> list[bytes]:
+    edges = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
+    return [stream[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+
+
+def test_each_message_is_a_member_of_the_union_of_its_direction() -> None:
+    messages = {
+        each
+        for _, each in inspect.getmembers(protocol, inspect.isclass)
+        if each.__module__ == protocol.__name__
+        and issubclass(each, msgspec.Struct)
+        and each.__struct_config__.tag is not None
+    }
+    assert set(get_args(ToWorker)) == set(FOR_WORKERS)
+    assert set(get_args(ToEngine)) == set(FOR_ENGINE)
+    assert messages == set(FOR_WORKERS) | set(FOR_ENGINE)
+    tags = [each.__struct_config__.tag for each in messages]
+    assert len(set(tags)) == len(tags)
+
+
+@pytest.mark.parametrize("kind", FOR_WORKERS)
+def test_a_message_to_a_worker_comes_back_as_it_was(kind: type[Any]) -> None:
+    @settings(max_examples=25)
+    @given(FOR_WORKERS[kind])
+    def comes_back(message: ToWorker) -> None:
+        assert to_worker_decoder.decode(bytes(frame([message])[HEADER:])) == [message]
+
+    comes_back()
+
+
+@pytest.mark.parametrize("kind", FOR_ENGINE)
+def test_a_message_to_the_engine_comes_back_as_it_was(kind: type[Any]) -> None:
+    @settings(max_examples=25)
+    @given(FOR_ENGINE[kind])
+    def comes_back(message: ToEngine) -> None:
+        assert to_engine_decoder.decode(bytes(frame([message])[HEADER:])) == [message]
+
+    comes_back()
+
+
+TEXTS = ["", "näyttö", "日本語", "🧪\u200d🔬", "\0", "\u2028\r\n", "\U0010ffff", "e\u0301"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_text_of_any_script_passes_both_ways(text: str) -> None:
+    start = Start(1, "r", text, 0, ("e", text, 0, f'"{text}"', text, None))
+    end = RunCompleted(1, text)
+    assert to_worker_decoder.decode(bytes(frame([start])[HEADER:])) == [start]
+    assert to_engine_decoder.decode(bytes(frame([end])[HEADER:])) == [end]
+
+
+@settings(max_examples=50)
+@given(st.lists(to_engine, max_size=4), st.lists(st.integers(0, 10_000), max_size=12))
+def test_frames_cut_anywhere_arrive_whole_and_in_order(sent: list[list[ToEngine]], places: list[int]) -> None:
+    stream = b"".join(frame(messages) for messages in sent)
+    received = bodies(cut(stream, places))
+    assert [to_engine_decoder.decode(body) for body in received] == sent
+
+
+@settings(max_examples=50)
+@given(to_worker)
+def test_a_frame_is_a_length_and_one_list(messages: list[ToWorker]) -> None:
+    sent = bytes(frame(messages))
+    assert int.from_bytes(sent[:HEADER], "big") == len(sent) - HEADER
+    assert to_worker_decoder.decode(sent[HEADER:]) == messages
+
+
+def test_a_frame_arrives_with_its_last_byte_and_not_before() -> None:
+    stream = bytes(frame([Evict(1)]) + frame([Evict(2)]))
+    reader = FrameReader()
+    arrived = {}
+    for place in range(len(stream)):
+        if found := reader.feed(stream[place : place + 1]):
+            arrived[place] = [to_worker_decoder.decode(body) for body in found]
+    assert arrived == {len(stream) // 2 - 1: [[Evict(1)]], len(stream) - 1: [[Evict(2)]]}
+
+
+def test_feeding_nothing_gives_nothing() -> None:
+    reader = FrameReader()
+    assert reader.feed(b"") == []
+    assert reader.feed(b"\0\0\0") == []
+    assert reader.feed(b"") == []
+    assert reader.feed(b"\0") == [b""]
+
+
+def test_a_large_frame_between_small_ones_in_pieces_of_a_socket() -> None:
+    large = RunCompleted(2, "x" * 1_000_000)
+    stream = bytes(frame([RunEvicted(1)]) + frame([large]) + frame([RunEvicted(3)]))
+    pieces = [stream[place : place + 65_536] for place in range(0, len(stream), 65_536)]
+    assert [to_engine_decoder.decode(body) for body in bodies(pieces)] == [[RunEvicted(1)], [large], [RunEvicted(3)]]
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1", msgspec.msgpack.encode([[99, 1]]), msgspec.msgpack.encode([[23, "x"]])])
+def test_what_is_no_message_is_refused(body: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        to_engine_decoder.decode(body)
+
+
+def test_messages_of_one_direction_are_not_taken_in_the_other() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        to_engine_decoder.decode(bytes(frame([Evict(1)])[HEADER:]))
+    with pytest.raises(msgspec.ValidationError):
+        to_worker_decoder.decode(bytes(frame([RunEvicted(1)])[HEADER:]))
