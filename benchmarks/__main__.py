@@ -10,6 +10,7 @@ from benchmarks.catalogue import WORKLOADS
 from benchmarks.measure import BenchmarkError
 from benchmarks.report import json_line, table
 from benchmarks.settings import Options
+from fanout.errors import FanoutError
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -37,7 +38,7 @@ def _run(name: str, options: Options, *, as_json: bool) -> int:
     workload = WORKLOADS[name]
     try:
         result = workload.run(options)
-    except BenchmarkError as error:
+    except (BenchmarkError, FanoutError) as error:
         print(f"error: {name}: {error}", file=sys.stderr)
         return 1
     print(json_line(name, result) if as_json else table(name, workload.title, result) + "\n", flush=True)
@@ -59,7 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help="which to run; none: list them")
     parser.add_argument("--json", action="store_true", help="print a line of JSON for each workload")
-    parser.add_argument("--processes", type=_at_least_one, default=usual.processes, help="worker processes (%(default)s)")
+    parser.add_argument(
+        "--processes", type=_at_least_one, default=usual.processes, help="worker processes (%(default)s)"
+    )
     parser.add_argument("--rounds", type=_at_least_one, default=usual.rounds, help="rounds that count (%(default)s)")
     parser.add_argument("--batch", type=_at_least_one, default=usual.batch, help="events a call sends (%(default)s)")
     parser.add_argument("--runs", type=_at_least_one, default=usual.runs, help="runs of W8 (%(default)s)")

@@ -36,8 +36,7 @@ _CHUNK_EVENTS = 2_000
 
 @dataclass(frozen=True)
 class Reference:
-    """W1 on an empty journal, and an engine that has one. `memory_mb` is that of the engine before it has run
-    anything."""
+    """W1 on an empty journal. `memory_mb` is that of an engine which has one, before it has run anything."""
 
     runs_per_s: float
     start_s: float

@@ -18,7 +18,9 @@ class Workload:
 
 
 WORKLOADS = {
-    "W1": Workload("fan-out: 2,000 events x 3 plain functions x 2 steps of 200 bytes, engine running", fan_out.run_plain),
+    "W1": Workload(
+        "fan-out: 2,000 events x 3 plain functions x 2 steps of 200 bytes, engine running", fan_out.run_plain
+    ),
     "W1a": Workload("the same with async functions", fan_out.run_async),
     "W2": Workload("latency: 200 times in turn one event, one function, one step, engine running", latency.run),
     "W3": Workload("cold: `fanout send` of one event with 3 one-step functions, no engine running", cold.run),

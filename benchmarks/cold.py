@@ -45,6 +45,6 @@ def _check(place: Project, expected: int, deadline: Deadline) -> None:
     """Raises BenchmarkError unless so many runs are there, each completed."""
     arguments = ["runs", "--config", str(place.config), "--json", "--limit", str(expected + 1)]
     runs = json.loads(run_command(place, arguments, deadline).out)["runs"]
-    states = [run["status"] for run in runs]
+    states = [run["state"] for run in runs]
     if states != ["completed"] * expected:
         raise BenchmarkError(f"there should be {expected} completed runs, there are {states}")

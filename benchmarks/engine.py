@@ -49,9 +49,7 @@ def project(module: str, processes: int) -> Iterator[Project]:
         root = Path(folder)
         copy(_MODULES / f"{module}.py", root)
         made = Project(root)
-        made.config.write_text(
-            f'[app]\nid = "bench"\nfunctions = ["{module}"]\n\n[pool]\nprocesses = {processes}\n'
-        )
+        made.config.write_text(f'[app]\nid = "bench"\nfunctions = ["{module}"]\n\n[pool]\nprocesses = {processes}\n')
         yield made
 
 

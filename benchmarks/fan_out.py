@@ -36,9 +36,7 @@ def run(module: str, options: Options) -> Result:
     cpu_before = engine.ended_cpu_s()
     with engine.project(module, options.processes) as place:
         with engine.serve(place, deadline) as running, fanout.connect(place.config) as client:
-            rounds = [
-                fan_out(client, running, events, options.batch, deadline) for _ in range(options.rounds + 1)
-            ]
+            rounds = [fan_out(client, running, events, options.batch, deadline) for _ in range(options.rounds + 1)]
             peak_mb = measure.tree_peak_mb(running.pid) if measure.can_see_processes() else None
             settings = settings_of(
                 place, client, events=events, rounds=options.rounds, batch=options.batch, payload_bytes=PAYLOAD_BYTES

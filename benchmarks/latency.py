@@ -16,8 +16,10 @@ _WARM_UP = 20
 
 
 def run(options: Options) -> Result:
-    """One event after another; the time from before `send` to the run in the client's hands. Each round has its own
-    p50 and p99."""
+    """One event after another; the time from before `send` to the run in the client's hands.
+
+    Each round has its own p50 and p99.
+    """
     deadline = Deadline.after(options.timeout_s)
     repeats = options.scaled(_REPEATS)
     with (

@@ -37,7 +37,5 @@ def run(options: Options) -> Result:
         }
         if measure.can_see_processes():
             figures["peak_mb"] = figure(measure.tree_peak_mb(running.pid))
-        settings = settings_of(
-            place, client, events=1, steps=steps, rounds=options.rounds, payload_bytes=PAYLOAD_BYTES
-        )
+        settings = settings_of(place, client, events=1, steps=steps, rounds=options.rounds, payload_bytes=PAYLOAD_BYTES)
     return Result(figures, settings)

@@ -9,7 +9,7 @@ from fanout import Client
 from fanout.client import watched_events
 from fanout.journal import AcceptedEvent
 from fanout.journal.sqlite_reader import Progress, Watched
-from fanout.model import Run, RunState, StepState
+from fanout.model import Run, RunState, Step, StepState
 
 EVENT = "bench/event"
 
@@ -67,12 +67,12 @@ def check_runs(runs: Sequence[Run], *, expected: int, steps: int, payload_bytes:
     if len(runs) != expected:
         raise BenchmarkError(f"there should be {expected:,} runs, there are {len(runs):,}")
     for run in runs:
-        done = [
-            step
-            for step in run.steps
-            if step.state is StepState.COMPLETED and step.output is not None and len(bytes(step.output)) == payload_bytes
-        ]
-        if run.state is not RunState.COMPLETED or len(done) != steps or len(run.steps) != steps:
+        done = sum(_is_complete(step, payload_bytes) for step in run.steps)
+        if run.state is not RunState.COMPLETED or done != steps or len(run.steps) != steps:
             raise BenchmarkError(
-                f"run `{run.id}` of `{run.function}` is {run.state}, with {len(done)} of {steps} steps as they should be"
+                f"run `{run.id}` of `{run.function}` is {run.state}, with {done} of {steps} steps as they should be"
             )
+
+
+def _is_complete(step: Step, payload_bytes: int) -> bool:
+    return step.state is StepState.COMPLETED and step.output is not None and len(bytes(step.output)) == payload_bytes

@@ -21,8 +21,11 @@ _PORTIONS_AHEAD = 2
 
 
 def run(options: Options) -> Result:
-    """Portions of events, sent as fast as they are worked off. `memory_mb` is what the engine grew by since the
-    first sample, `ratio` the throughput of the last tenth to that of the first."""
+    """Portions of events, sent as fast as they are worked off.
+
+    `memory_mb` is what the engine grew by since the first sample, `ratio` the throughput of the last tenth to that
+    of the first.
+    """
     deadline = Deadline.after(options.timeout_s)
     events_a_sample = max(1, options.scaled(options.runs) // (FUNCTIONS * _SAMPLES))
     samples: list[Sample] = []
@@ -42,9 +45,7 @@ def run(options: Options) -> Result:
         wall_s = time.monotonic() - began
         runs = client.wait(last, deadline.remaining_s())
         check_runs(runs, expected=len(last) * FUNCTIONS, steps=STEPS, payload_bytes=PAYLOAD_BYTES)
-        settings = settings_of(
-            place, client, runs=samples[-1].runs, batch=options.batch, payload_bytes=PAYLOAD_BYTES
-        )
+        settings = settings_of(place, client, runs=samples[-1].runs, batch=options.batch, payload_bytes=PAYLOAD_BYTES)
     figures = {
         "runs_per_s": figure(samples[-1].runs / wall_s),
         "steps_per_s": figure(samples[-1].runs * STEPS / wall_s),

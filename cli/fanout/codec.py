@@ -18,7 +18,16 @@ MAX_OUTPUT_BYTES = 16 * 1024 * 1024
 MAX_MESSAGE_CHARS = 4_000
 MAX_TRACEBACK_CHARS = 16_000
 
-_encode_json = msgspec.json.Encoder(enc_hook=lambda value: _encode_other(value)).encode
+
+def _encode_other(value: Any) -> Any:
+    """What msgspec leaves to us: pydantic models, known by their method and never imported."""
+    dump = getattr(value, "model_dump", None)
+    if dump is not None and not isinstance(value, type):
+        return dump(mode="json")
+    raise NotImplementedError(f"{type(value).__name__} is not JSON")
+
+
+_encode_json = msgspec.json.Encoder(enc_hook=_encode_other).encode
 decode_json = msgspec.json.Decoder().decode
 
 
@@ -42,17 +51,6 @@ def encode_output(owner: str, value: Any) -> str:
     if not_finite is not None:
         raise OutputError(f"{owner} returned {not_finite[1]!r} at `{not_finite[0]}`, which JSON does not have")
     return encoded.decode()
-
-
-def _encode_other(value: Any) -> Any:
-    """What msgspec leaves to us: pydantic models, known by their method and never imported."""
-    dump = getattr(value, "model_dump", None)
-    if dump is None or isinstance(value, type):
-        raise TypeError(f"{type(value).__name__} is not JSON")
-    try:
-        return dump(mode="json")
-    except Exception as error:  # noqa: BLE001 - boundary: a model's own code
-        raise TypeError(f"its `model_dump` failed with {type(error).__name__}") from None
 
 
 def _not_finite(value: Any) -> tuple[str, float] | None:

@@ -75,7 +75,8 @@ def function(
 
     if inspect.isfunction(trigger):
         raise LoadError(
-            f"`{trigger.__code__.co_filename}` line {trigger.__code__.co_firstlineno}: `@fanout.function` needs parentheses",
+            f"`{trigger.__code__.co_filename}` line {trigger.__code__.co_firstlineno}: "
+            "`@fanout.function` needs parentheses",
             hint='write `@fanout.function(trigger=fanout.on("app/user.signup"))`',
         )
     return attach
@@ -135,7 +136,7 @@ def _backoff(backoff: object) -> Backoff | tuple[float, ...] | None:
         case None:
             return None
         case Backoff():
-            numbers = (backoff.initial, backoff.factor, backoff.maximum, backoff.jitter)
+            numbers: tuple[float, ...] = (backoff.initial, backoff.factor, backoff.maximum, backoff.jitter)
             result: Backoff | tuple[float, ...] = backoff
         case list() | tuple():
             numbers = tuple(each.total_seconds() if isinstance(each, timedelta) else each for each in backoff)

@@ -18,14 +18,13 @@ from fanout.commands import main as command
 from fanout.journal import sqlite
 
 KILL_AT, MOMENT = int(sys.argv[1]), sys.argv[2]
-done = 0
+state = {"done": 0}
 
 
 class KillingJournal(sqlite.SqliteJournal):
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        global done
-        done += 1
+        state["done"] += 1
         self._strike("before")
         with super()._transaction():
             yield
@@ -33,7 +32,7 @@ class KillingJournal(sqlite.SqliteJournal):
         self._strike("after")
 
     def _strike(self, moment: str) -> None:
-        if done == KILL_AT and moment == MOMENT:
+        if state["done"] == KILL_AT and moment == MOMENT:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -42,10 +41,10 @@ if __name__ == "__main__":
     sqlite.SqliteJournal = KillingJournal  # type: ignore[misc]
     import fanout.client
 
-    fanout.client.SqliteJournal = KillingJournal  # type: ignore[misc]
+    fanout.client.SqliteJournal = KillingJournal  # type: ignore[attr-defined]
     sys.argv = ["fanout", *sys.argv[3:]]
     try:
         command.main()
     finally:
         if KILL_AT == 0:
-            Path("transactions").write_text(str(done))
+            Path("transactions").write_text(str(state["done"]))

@@ -53,7 +53,7 @@ _PATIENCE_TICKS = 400
 _SPINS = 20
 
 
-class Crash(BaseException):  # noqa: N818 - the engine's process ends here
+class Crash(BaseException):
     """The engine dies. Nothing may catch it on its way out."""
 
 
@@ -129,7 +129,7 @@ def event(
     name: str = "e",
     *,
     id: str | None = None,
-    ts: int | None = None,  # noqa: A002 - an event's field
+    ts: int | None = None,
 ) -> NewEvent:
     return NewEvent(name=name, data="{}", id=id, ts=ts)
 

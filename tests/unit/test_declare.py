@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from datetime import timedelta
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -29,7 +30,8 @@ HERE = f"`{__file__}` line {send_welcome_email.__code__.co_firstlineno}: `send_w
 
 def copy_of(fn: Callable[..., Any]) -> Callable[..., Any]:
     """The function anew, at the same line, without what was attached to it."""
-    return type(fn)(fn.__code__, fn.__globals__, fn.__name__)  # type: ignore[call-arg]
+    assert isinstance(fn, FunctionType)
+    return FunctionType(fn.__code__, fn.__globals__, fn.__name__)
 
 
 def declared(*args: Any, **kwargs: Any) -> FunctionSpec:

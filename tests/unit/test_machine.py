@@ -44,7 +44,7 @@ def test_the_table_as_it_was_decided() -> None:
     """A second copy, on purpose: a change of the machine is never an accident."""
     live = {RunInput.RETRY: "waiting", RunInput.LOST: "queued", RunInput.COMPLETE: "completed"}
     ends = {RunInput.FAIL: "failed", RunInput.CANCEL: "cancelled"}
-    assert TRANSITIONS == {
+    assert {
         "queued": {RunInput.NOTED: "running", **live, **ends},
         "running": {**live, **ends},
         "waiting": {RunInput.DUE: "queued", RunInput.CANCEL: "cancelled"},
@@ -52,7 +52,7 @@ def test_the_table_as_it_was_decided() -> None:
         "failed": {},
         "cancelled": {},
         "skipped": {},
-    }
+    } == TRANSITIONS
 
 
 def test_exactly_the_final_states_have_no_moves() -> None:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -38,7 +38,7 @@ class LiveReport:
         self._live: Live | None = None
         self._next = time.monotonic() + _REFRESH_S
 
-    def __enter__(self) -> LiveReport:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -177,7 +177,8 @@ def next_steps(runs: Sequence[Run], *, has_engine: bool) -> list[str]:
     failed = [run for run in runs if run.state is RunState.FAILED]
     if failed:
         hints.append(
-            f"`fanout runs show {failed[0].id}` shows why; when it is mended, `fanout replay --failed` goes on from there"
+            f"`fanout runs show {failed[0].id}` shows why; "
+            "when it is mended, `fanout replay --failed` goes on from there"
         )
     waiting = [run.due_at for run in runs if run.state is RunState.WAITING and run.due_at is not None]
     if waiting and not has_engine:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +12,10 @@ from fanout.commands import report, text
 from fanout.commands.app import say
 from fanout.commands.waiting import project
 from fanout.journal.sqlite_reader import JournalReader
-from fanout.model import Failure, Run, RunState
+from fanout.model import Failure, Run, RunState, Step
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 runs_app = typer.Typer(rich_markup_mode=None)
 
@@ -96,48 +100,58 @@ def _print_table(runs: list[Run]) -> None:
 def _print_run(
     run: Run, data: str, failures: list[tuple[str, int, int, Failure]], replays: list[tuple[str, RunState]]
 ) -> None:
-    from rich.text import Text
-
     out = report.console()
-
-    def row(name: str, value: str, style: str = "") -> None:
-        out.print(Text.assemble((f"{name:<9}", "dim"), (value, style)), soft_wrap=True)
-
-    reason = f" ({text.printable(run.reason)})" if run.reason else ""
-    row("run", run.id)
-    row("function", text.printable(run.function), "bold")
-    row("state", f"{text.symbol(run.state)} {run.state}{reason}", text.style(run.state))
-    row("event", f"{text.printable(run.event_name)}  {text.printable(run.event_id)}")
-    row("data", text.first_line(data))
-    row("queued", text.clock(run.queued_at))
-    if run.started_at is not None:
-        row("began", f"{text.clock(run.started_at)}, took {text.took(run)}")
-    if run.due_at is not None:
-        row("goes on", f"{text.clock(run.due_at)}, in {text.duration(run.due_at - time.time_ns() // 1_000_000)}")
-    row("attempts", f"{run.attempts} of {run.max_attempts}")
-    if run.replay_of:
-        row("replay of", run.replay_of)
-    for id_, state in replays:
-        row("replay", f"{id_} {state}", text.style(state))
-    if run.output is not None:
-        row("output", text.first_line(bytes(run.output).decode()))
+    for name, value, style in _facts(run, data, replays):
+        out.print(_line((f"{name:<9}", "dim"), (value, style)), soft_wrap=True)
     if run.steps:
-        out.print(Text("steps", style="dim"))
+        out.print(_line(("steps", "dim")))
     for step in run.steps:
-        line = Text.assemble("  ", (text.symbol(step.state), text.style(step.state)), f" {text.printable(step.name)}")
-        if step.ended_at is not None and step.started_at is not None:
-            line.append(f"  {text.duration(step.ended_at - step.started_at)}", style="dim")
-        if step.attempts > 1:
-            line.append(f"  {step.attempts} attempts", style="yellow")
-        if step.output is not None:
-            line.append(f"  {text.first_line(bytes(step.output).decode())}", style="dim")
-        out.print(line, soft_wrap=True)
+        out.print(_step_line(step), soft_wrap=True)
     for step_name, attempt, at, failure in failures:
         where = f"step `{text.printable(step_name)}`" if step_name else "the function"
+        said = f"{text.clock(at)}  {where}, attempt {attempt + 1}: {text.first_line(str(failure))}"
         out.print()
-        out.print(
-            Text(f"{text.clock(at)}  {where}, attempt {attempt + 1}: {text.first_line(str(failure))}", style="red"),
-            soft_wrap=True,
-        )
-        if failure.traceback:
-            out.print(Text(text.printable(failure.traceback.rstrip(), keep_lines=True), style="dim"), soft_wrap=True)
+        out.print(_line((said, "red")), soft_wrap=True)
+        # A StepError only repeats what its step has said above.
+        if failure.traceback and failure.type != "StepError":
+            out.print(_line((text.printable(failure.traceback.rstrip(), keep_lines=True), "dim")), soft_wrap=True)
+
+
+def _facts(run: Run, data: str, replays: list[tuple[str, RunState]]) -> Iterator[tuple[str, str, str]]:
+    """(name, value, style) of what there is to say about the run as a whole."""
+    reason = f" ({text.printable(run.reason)})" if run.reason else ""
+    yield "run", run.id, ""
+    yield "function", text.printable(run.function), "bold"
+    yield "state", f"{text.symbol(run.state)} {run.state}{reason}", text.style(run.state)
+    yield "event", f"{text.printable(run.event_name)}  {text.printable(run.event_id)}", ""
+    yield "data", text.first_line(data), ""
+    yield "queued", text.clock(run.queued_at), ""
+    if run.started_at is not None:
+        yield "began", f"{text.clock(run.started_at)}, took {text.took(run)}", ""
+    if run.due_at is not None:
+        wait = text.duration(run.due_at - time.time_ns() // 1_000_000)
+        yield "goes on", f"{text.clock(run.due_at)}, in {wait}", "yellow"
+    yield "attempts", f"{run.attempts} of {run.max_attempts}", ""
+    if run.replay_of:
+        yield "replay of", run.replay_of, ""
+    for id_, state in replays:
+        yield "replay", f"{id_} {state}", text.style(state)
+    if run.output is not None:
+        yield "output", text.first_line(bytes(run.output).decode()), ""
+
+
+def _step_line(step: Step) -> Text:
+    parts = [("  ", ""), (text.symbol(step.state), text.style(step.state)), (f" {text.printable(step.name)}", "")]
+    if step.ended_at is not None and step.started_at is not None:
+        parts.append((f"  {text.duration(step.ended_at - step.started_at)}", "dim"))
+    if step.attempts > 1:
+        parts.append((f"  {step.attempts} attempts", "yellow"))
+    if step.output is not None:
+        parts.append((f"  {text.first_line(bytes(step.output).decode())}", "dim"))
+    return _line(*parts)
+
+
+def _line(*parts: tuple[str, str]) -> Text:
+    from rich.text import Text  # lazy: `--json` doesn't draw
+
+    return Text.assemble(*parts)

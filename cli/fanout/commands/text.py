@@ -9,14 +9,14 @@ from fanout.model import Run, RunState, StepState
 
 SYMBOLS = {
     RunState.QUEUED: "·",
-    RunState.RUNNING: "›",
+    RunState.RUNNING: "»",
     RunState.WAITING: "↻",
     RunState.COMPLETED: "✓",
     RunState.FAILED: "✗",
     RunState.CANCELLED: "⊘",
     RunState.SKIPPED: "-",
 }
-ASCII_SYMBOLS = {"·": ".", "›": ">", "↻": "~", "✓": "+", "✗": "x", "⊘": "/", "-": "-"}
+ASCII_SYMBOLS = {"·": ".", "»": ">", "↻": "~", "✓": "+", "✗": "x", "⊘": "/", "-": "-"}
 STYLES = {
     RunState.QUEUED: "dim",
     RunState.RUNNING: "cyan",
@@ -69,7 +69,7 @@ def style(state: RunState | StepState) -> str:
 
 def duration(milliseconds: int) -> str:
     """`42 ms`, `3.1 s`, `2 m 5 s`, `3 h 20 m`."""
-    if milliseconds < 1_000:
+    if milliseconds < 1_000:  # noqa: PLR2004 - a second
         return f"{max(milliseconds, 0)} ms"
     seconds = milliseconds / 1_000
     if seconds < 60:  # noqa: PLR2004 - a minute

@@ -29,7 +29,7 @@ class _Mailbox:
             self._own_folder = tempfile.mkdtemp(prefix="fanout-")
             self.path = str(Path(self._own_folder) / name)
         with suppress(FileNotFoundError):
-            os.unlink(self.path)
+            Path(self.path).unlink()
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.path)
         self.socket.setblocking(False)
@@ -37,10 +37,10 @@ class _Mailbox:
     def close(self) -> None:
         self.socket.close()
         with suppress(OSError):
-            os.unlink(self.path)
+            Path(self.path).unlink()
         if self._own_folder:
             with suppress(OSError):
-                os.rmdir(self._own_folder)
+                Path(self._own_folder).rmdir()
 
 
 class Doorbell(_Mailbox):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from enum import Enum
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from fanout.config import Config
 from fanout.engine.lock import EngineLock
@@ -139,7 +139,7 @@ class LocalEngine:
         self._interrupts += 1
         self._bell.ring()
 
-    def __enter__(self) -> LocalEngine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

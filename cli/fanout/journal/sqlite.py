@@ -179,33 +179,28 @@ class SqliteJournal:
 
     def commit(self, writes: Writes) -> None:
         with readable_errors(self._path), self._transaction():
-            many = self._connection.executemany
             if writes.routed_to is not None:
                 self._execute("UPDATE meta SET value = ? WHERE name = 'routed_to'", (writes.routed_to,))
-            if writes.runs:
-                many(_INSERT_RUN, writes.runs)
-            if writes.carried:
-                many(_CARRY_STEPS, writes.carried)
-            if writes.noted:
-                self._guarded(_NOTE_RUN, writes.noted)
-            if writes.due:
-                self._guarded(_DUE_RUN, writes.due)
-            if writes.running:
-                many(_SHOW_STEP, writes.running)
-            if writes.steps:
-                self._guarded(_UPSERT_STEP, writes.steps)
-            if writes.failures:
-                many(_INSERT_FAILURE, writes.failures)
-            if writes.retried:
-                self._guarded(_RETRY_RUN, writes.retried)
-            if writes.lost:
-                self._guarded(_LOSE_RUN, writes.lost)
-            if writes.ended:
-                self._guarded(_END_RUN, writes.ended)
-            if writes.cancelled:
-                self._guarded(_CANCEL_RUN, writes.cancelled)
-            if writes.handled:
-                self._guarded(_HANDLE_REQUEST, writes.handled)
+            for sql, rows in (
+                (_INSERT_RUN, writes.runs),
+                (_CARRY_STEPS, writes.carried),
+                (_SHOW_STEP, writes.running),
+                (_INSERT_FAILURE, writes.failures),
+            ):
+                if rows:
+                    self._connection.executemany(sql, rows)
+            for sql, changes in (
+                (_NOTE_RUN, writes.noted),
+                (_DUE_RUN, writes.due),
+                (_UPSERT_STEP, writes.steps),
+                (_RETRY_RUN, writes.retried),
+                (_LOSE_RUN, writes.lost),
+                (_END_RUN, writes.ended),
+                (_CANCEL_RUN, writes.cancelled),
+                (_HANDLE_REQUEST, writes.handled),
+            ):
+                if changes:
+                    self._guarded(sql, changes)
 
     def _guarded(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Each row has to change exactly one: anything else means that two believe to own a run."""
@@ -248,8 +243,8 @@ class SqliteJournal:
     def event(self, key: int) -> StoredEvent:
         row = self._execute(
             "SELECT key, id, is_id_given, name, ts, data, user, v FROM event WHERE key = ?", (key,)
-        ).fetchone()
-        return StoredEvent._make(row)
+        ).fetchall()
+        return StoredEvent._make(row[0])
 
     def partitions(self) -> Iterable[tuple[str, str]]:
         # A skip-scan: one look-up for each partition, however many runs each has.
@@ -284,7 +279,9 @@ class SqliteJournal:
         return due_at
 
     def steps(self, run: int) -> tuple[RecordedStep, ...]:
-        rows = self._execute("SELECT key, state, attempts, output FROM step WHERE run = ?", (run,)).fetchall()
+        rows: list[tuple[Any, ...]] = self._execute(
+            "SELECT key, state, attempts, output FROM step WHERE run = ?", (run,)
+        ).fetchall()
         return tuple(
             RecordedStep(key, StepState(state), attempts, output, self._last_failure(run, key, state))
             for key, state, attempts, output in rows

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import apsw
 import msgspec
 
 from fanout.errors import JournalError, NotFoundError, UsageError
-from fanout.journal import AcceptedEvent
 from fanout.journal.sqlite import MIGRATIONS, check_version, open_connection, readable_errors
 from fanout.model import Failure, Run, RunState, Step, StepState
 
@@ -85,17 +84,20 @@ class JournalReader:
         self._path = path
         self._connection = open_connection(path, apsw.SQLITE_OPEN_READONLY)
         try:
-            version = self._all("PRAGMA user_version")[0][0]
-            check_version(path, version, len(MIGRATIONS))
-            if version < len(MIGRATIONS):
-                raise JournalError(
-                    f"the journal `{path}` is from an older fanout", hint="any `fanout send` brings it up to date"
-                )
+            self._check_version()
         except BaseException:
             self._connection.close()
             raise
 
-    def __enter__(self) -> JournalReader:
+    def _check_version(self) -> None:
+        version = self._all("PRAGMA user_version")[0][0]
+        check_version(self._path, version, len(MIGRATIONS))
+        if version < len(MIGRATIONS):
+            raise JournalError(
+                f"the journal `{self._path}` is from an older fanout", hint="any `fanout send` brings it up to date"
+            )
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -155,12 +157,6 @@ class JournalReader:
         if len(rows) > 1:
             raise UsageError(f"several runs have ids that begin or end with `{id_part}`", hint="give more of it")
         return self._run(rows[0], steps=True)
-
-    def event_of(self, run: int) -> AcceptedEvent:
-        row = self._all(
-            "SELECT event.key, event.id, event.name FROM run JOIN event ON event.key = event WHERE run.key = ?", (run,)
-        )[0]
-        return AcceptedEvent(*row, False)
 
     def event_data(self, run: int) -> str:
         """The data of the run's event, as JSON text."""

@@ -64,8 +64,8 @@ class Worker:
                     self._evict(claim, evicted)
                 case ShutDown():
                     raise SystemExit
-                case Load():
-                    pass
+                case _:
+                    pass  # Load came first, and only once.
         if self._loop is not None and (starts or settled or evicted):
             self._loop.submit(starts, settled, evicted)
 

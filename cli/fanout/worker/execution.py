@@ -62,7 +62,7 @@ class Desk:
         """Tell the engine of steps that have been going for a while; each is told once."""
         latest = now_ms() - older_than_ms
         for (claim, key), (position, started_at) in list(self.going.items()):
-            if started_at <= latest and self.going.pop((claim, key), None):
+            if started_at <= latest and self.going.pop((claim, key), None) is not None:
                 self.link.put(StepRunning(claim, key, position, started_at))
         self.link.flush()
 
