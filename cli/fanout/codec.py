@@ -22,9 +22,12 @@ MAX_TRACEBACK_CHARS = 16_000
 def _encode_other(value: Any) -> Any:
     """What msgspec leaves to us: pydantic models, known by their method and never imported."""
     dump = getattr(value, "model_dump", None)
-    if dump is not None and not isinstance(value, type):
+    if dump is None or isinstance(value, type):
+        raise TypeError(f"{type(value).__name__} is not JSON")
+    try:
         return dump(mode="json")
-    raise NotImplementedError(f"{type(value).__name__} is not JSON")
+    except Exception as error:  # noqa: BLE001 - boundary: a model's own code
+        raise TypeError(f"its `model_dump` failed with {type(error).__name__}") from None
 
 
 _encode_json = msgspec.json.Encoder(enc_hook=_encode_other).encode

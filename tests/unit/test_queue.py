@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from fanout.engine import queue
+from fanout.engine.queue import WINDOW, ReadyQueue
+from fanout.journal import QueuedRun
+
+FUNCTIONS = frozenset({"f", "g"})
+
+
+def run(key: int, function: str = "f", partition: str = "", rank: int = 0) -> QueuedRun:
+    return QueuedRun(key, f"r{key}", function, partition, 1, rank, 0, 0, False)
+
+
+class FakeJournal:
+    """Lists of queued runs. A start is not written down: what was taken is still queued here, until it is noted."""
+
+    def __init__(self, *runs: QueuedRun) -> None:
+        self.queued = {each.key: each for each in runs}
+        self.fetches: list[tuple[str, str, tuple[int, int], int]] = []
+
+    def fetch(self, function: str, partition: str, after: tuple[int, int], limit: int) -> list[QueuedRun]:
+        self.fetches.append((function, partition, after, limit))
+        beyond = [
+            each
+            for each in self.queued.values()
+            if (each.function, each.partition) == (function, partition) and (each.rank, each.key) > after
+        ]
+        return sorted(beyond, key=lambda each: (each.rank, each.key))[:limit]
+
+    def partitions(self) -> list[tuple[str, str]]:
+        return sorted({(each.function, each.partition) for each in self.queued.values()})
+
+    def loaded(self, functions: frozenset[str] = FUNCTIONS) -> ReadyQueue:
+        ready = ReadyQueue(self.fetch)
+        ready.load(self.partitions(), functions)
+        return ready
+
+
+def drain(ready: ReadyQueue) -> list[QueuedRun]:
+    taken = []
+    while (each := ready.take()) is not None:
+        taken.append(each)
+    return taken
+
+
+def held(ready: ReadyQueue) -> dict[tuple[str, str], int]:
+    """How many runs are in memory, a partition."""
+    return {name: len(partition.runs) for name, partition in ready._partitions.items()}
+
+
+def test_an_empty_queue_has_nothing() -> None:
+    ready = FakeJournal().loaded()
+    assert (ready.take(), ready.has_ready(), ready.at_least(5), ready.stranded()) == (None, False, 0, set())
+
+
+def test_runs_of_a_partition_come_in_the_order_of_rank_and_key() -> None:
+    runs = [run(4, rank=1), run(1, rank=2), run(2, rank=2), run(3, rank=9)]
+    assert drain(FakeJournal(*reversed(runs)).loaded()) == runs
+
+
+def test_partitions_take_turns_so_that_a_full_one_holds_nobody_up() -> None:
+    large = [run(key, partition="large") for key in range(100)]
+    small = [run(key, partition="small") for key in range(100, 103)]
+    other = [run(key, "g") for key in range(103, 105)]
+    taken = drain(FakeJournal(*large, *small, *other).loaded())
+    assert [each.key for each in taken[:9]] == [0, 100, 103, 1, 101, 104, 2, 102, 3]
+    assert taken[9:] == large[4:]
+
+
+def test_what_is_appended_takes_its_turn_too() -> None:
+    journal = FakeJournal(*[run(key, partition="large") for key in range(50)])
+    ready = journal.loaded()
+    assert [each.key for each in (ready.take(), ready.take()) if each] == [0, 1]
+    late = run(50, "g")
+    journal.queued[50] = late
+    ready.append(late)
+    assert late in (ready.take(), ready.take())
+
+
+def test_memory_is_bounded_whatever_waits_in_the_journal() -> None:
+    count = 4 * WINDOW + 7
+    runs = [run(key) for key in range(count)]
+    journal = FakeJournal(*runs)
+    ready = journal.loaded()
+    taken, most = [], 0
+    while (each := ready.take()) is not None:
+        taken.append(each)
+        most = max(most, *held(ready).values(), 0)
+    assert taken == runs
+    assert most == WINDOW - 1
+    assert [(after, limit) for _, _, after, limit in journal.fetches[1:]] == [
+        ((0, number * WINDOW - 1), WINDOW) for number in (1, 2, 3, 4)
+    ]
+
+
+def test_memory_is_bounded_whatever_is_appended() -> None:
+    journal = FakeJournal()
+    ready = journal.loaded()
+    runs = [run(key, rank=key) for key in range(3 * WINDOW)]
+    for each in runs:
+        journal.queued[each.key] = each
+        ready.append(each)
+        assert held(ready)["f", ""] <= WINDOW
+    assert journal.fetches == []
+    assert drain(ready) == runs
+
+
+def test_short_partitions_are_never_asked_for() -> None:
+    journal = FakeJournal()
+    ready = journal.loaded()
+    for key in range(WINDOW):
+        ready.append(run(key, rank=key))
+    assert len(drain(ready)) == WINDOW
+    assert journal.fetches == []
+    assert held(ready) == {}
+
+
+def test_what_comes_back_is_taken_again_exactly_once() -> None:
+    """A lost run has its old rank: it lies before what is in memory."""
+    journal = FakeJournal(*[run(key, rank=key) for key in range(2 * WINDOW)])
+    ready = journal.loaded()
+    first = ready.take()
+    assert first is not None
+    ready.append(first)
+    taken = drain(ready)
+    assert Counter(each.key for each in taken) == Counter(range(2 * WINDOW))
+
+
+def test_a_discarded_run_is_not_taken() -> None:
+    journal = FakeJournal(*[run(key) for key in range(5)])
+    ready = journal.loaded()
+    assert ready.take() == run(0)
+    del journal.queued[3]
+    ready.discard(3)
+    ready.discard(77)
+    assert drain(ready) == [run(1), run(2), run(4)]
+
+
+def test_the_last_run_of_a_partition_can_be_discarded() -> None:
+    journal = FakeJournal()
+    ready = journal.loaded()
+    ready.append(run(1))
+    ready.discard(1)
+    assert (ready.take(), ready.has_ready(), held(ready)) == (None, False, {})
+
+
+def test_runs_without_code_wait_in_the_journal_and_are_told_of() -> None:
+    gone = [run(1, "gone"), run(2, "gone", "k"), run(3, "left")]
+    journal = FakeJournal(*gone, run(4))
+    ready = journal.loaded()
+    assert ready.stranded() == {"gone", "left"}
+    assert drain(ready) == [run(4)]
+    assert ready.stranded() == {"gone", "left"}
+    assert (ready.has_ready(), ready.at_least(9)) == (False, 0)
+    assert {function for function, *_ in journal.fetches} == {"f"}
+
+
+def test_loading_again_with_the_code_starts_what_was_stranded() -> None:
+    journal = FakeJournal(run(1, "gone"))
+    ready = journal.loaded()
+    assert ready.take() is None
+    ready.load(journal.partitions(), frozenset({"gone"}))
+    assert (ready.stranded(), drain(ready)) == (set(), [run(1, "gone")])
+
+
+def test_counting_stops_at_enough() -> None:
+    ready = FakeJournal().loaded()
+    for key in range(6):
+        ready.append(run(key, partition=str(key % 3)))
+    assert [ready.at_least(enough) for enough in (1, 3, 5, 100)] == [2, 4, 6, 6]
+
+
+def test_a_partition_whose_size_is_not_known_counts_as_full() -> None:
+    assert FakeJournal(run(1)).loaded().at_least(4) == WINDOW
+
+
+class Interleavings(RuleBasedStateMachine):
+    """Everything that the engine does to the queue, in any order, against a journal that is always right.
+
+    The window is small, so that all that happens at its edges happens often.
+    """
+
+    patch: pytest.MonkeyPatch
+
+    @initialize(before=st.integers(0, 12), window=st.integers(1, 5))
+    def begin(self, before: int, window: int) -> None:
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(queue, "WINDOW", window)
+        self.window = window
+        self.now = 0
+        self.journal = FakeJournal()
+        self.executing: dict[int, QueuedRun] = {}
+        self.waiting: list[QueuedRun] = []
+        self.came_back = 0
+        for _ in range(before):
+            self._new("f", "")
+        self.ready = self.journal.loaded()
+
+    def teardown(self) -> None:
+        if hasattr(self, "ready"):
+            expected = set(self.journal.queued) - set(self.executing)
+            taken = [each.key for each in drain(self.ready)]
+            self.patch.undo()
+            assert sorted(taken) == sorted(expected)
+
+    def _new(self, function: str, partition: str) -> QueuedRun:
+        self.now += 1
+        made = run(self.now, function, partition, rank=self.now // 3)
+        self.journal.queued[made.key] = made
+        return made
+
+    @rule(function=st.sampled_from(["f", "g"]), partition=st.sampled_from(["", "k"]), count=st.integers(1, 7))
+    def route(self, function: str, partition: str, count: int) -> None:
+        for made in [self._new(function, partition) for _ in range(count)]:
+            self.ready.append(made)
+
+    @rule(count=st.integers(1, 7))
+    def take(self, count: int) -> None:
+        for _ in range(count):
+            taken = self.ready.take()
+            if taken is None:
+                assert set(self.journal.queued) == set(self.executing) & set(self.journal.queued)
+                return
+            assert taken.key in self.journal.queued
+            assert taken.key not in self.executing
+            self.executing[taken.key] = taken
+
+    def _pick(self, chance: random.Random) -> QueuedRun:
+        return self.executing[chance.choice(sorted(self.executing))]
+
+    @precondition(lambda self: self.executing)
+    @rule(chance=st.randoms(use_true_random=False))
+    def note(self, chance: random.Random) -> None:
+        self.journal.queued.pop(self._pick(chance).key, None)
+
+    @precondition(lambda self: self.executing)
+    @rule(chance=st.randoms(use_true_random=False))
+    def end(self, chance: random.Random) -> None:
+        ended = self.executing.pop(self._pick(chance).key)
+        self.journal.queued.pop(ended.key, None)
+
+    @precondition(lambda self: self.executing)
+    @rule(chance=st.randoms(use_true_random=False))
+    def retry(self, chance: random.Random) -> None:
+        waits = self.executing.pop(self._pick(chance).key)
+        self.journal.queued.pop(waits.key, None)
+        self.waiting.append(waits)
+
+    @precondition(lambda self: self.waiting)
+    @rule()
+    def come_due(self) -> None:
+        due, self.waiting = self.waiting, []
+        self.now += 3
+        again = [each._replace(rank=self.now // 3) for each in due]
+        self.journal.queued.update({each.key: each for each in again})
+        self.came_back += len(again)
+        for each in again:
+            self.ready.append(each)
+
+    @precondition(lambda self: self.executing)
+    @rule(chance=st.randoms(use_true_random=False))
+    def lose(self, chance: random.Random) -> None:
+        lost = self.executing.pop(self._pick(chance).key)
+        self.journal.queued[lost.key] = lost
+        self.came_back += 1
+        self.ready.append(lost)
+
+    @precondition(lambda self: set(self.journal.queued) - set(self.executing))
+    @rule(chance=st.randoms(use_true_random=False))
+    def cancel(self, chance: random.Random) -> None:
+        key = chance.choice(sorted(set(self.journal.queued) - set(self.executing)))
+        self.ready.discard(key)
+        del self.journal.queued[key]
+
+    @invariant()
+    def memory_is_bounded(self) -> None:
+        if hasattr(self, "ready"):
+            assert max(held(self.ready).values(), default=0) <= self.window + self.came_back
+
+
+Interleavings.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestNoRunIsLostOrDoubled = Interleavings.TestCase
