@@ -727,7 +727,7 @@ class Simulation:
             if self.tick():
                 self._idle = self._spins = 0
                 continue
-            ahead = self._next_time()
+            ahead = self._next_time(looks=end is not None)
             if ahead is None and until is None and end is None:
                 return
             if end is not None and (ahead is None or ahead >= end):
@@ -739,12 +739,14 @@ class Simulation:
             self._fence(ahead)
             self.clock.now = max(self.clock(), ahead)
 
-    def _next_time(self) -> int | None:
+    def _is_at_rest(self) -> bool:
+        return self.engine.is_idle() and not self.pool.executing()
+
+    def _next_time(self, *, looks: bool) -> int | None:
         """When the next thing happens: in a worker, to a run that waits, or because the engine wants to look."""
         at = self.pool.next_at()
         times = [] if at is None else [at]
-        is_at_rest = self.engine.is_idle() and not self.pool.executing()
-        if not is_at_rest:
+        if looks or not self._is_at_rest():
             times.append(self.clock() + self.pool.timeout_ms)
         elif self.engine.next_due is not None and not self.engine.is_stopping:
             times.append(self.engine.next_due)
@@ -752,7 +754,7 @@ class Simulation:
 
     def _fence(self, ahead: int) -> None:
         self._spins = self._spins + 1 if ahead <= self.clock() else 0
-        self._idle = self._idle + 1 if self.pool.next_at() is None else 0
+        self._idle = self._idle + 1 if self.pool.next_at() is None and not self._is_at_rest() else 0
         if self._spins > _SPINS:
             raise StuckError("the engine spins")
         if self._idle > _PATIENCE_TICKS:

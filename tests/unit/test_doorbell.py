@@ -96,9 +96,7 @@ def test_waiting_ends_with_the_time(follower: Follower, timeout_s: float) -> Non
     assert follower.socket.gettimeout() == 0.0
 
 
-def test_a_dead_follower_is_forgotten_and_the_others_are_told(
-    bell: Doorbell, follower: Follower, folder: Path
-) -> None:
+def test_a_dead_follower_is_forgotten_and_the_others_are_told(bell: Doorbell, follower: Follower, folder: Path) -> None:
     dead = Follower(folder)
     dead.follow(bell.path)
     follower.follow(bell.path)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any, get_args
 
 import msgspec
@@ -111,7 +112,7 @@ def bodies(pieces: Iterable[bytes | bytearray]) -> list[bytes]:
 
 def cut(stream: bytes, places: Iterable[int]) -> list[bytes]:
     edges = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
-    return [stream[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [stream[start:end] for start, end in pairwise(edges)]
 
 
 def test_each_message_is_a_member_of_the_union_of_its_direction() -> None:

@@ -273,7 +273,7 @@ class Interleavings(RuleBasedStateMachine):
         self.came_back += 1
         self.ready.append(lost)
 
-    @precondition(lambda self: set(self.journal.queued) - set(self.executing))
+    @precondition(lambda self: bool(set(self.journal.queued) - set(self.executing)))
     @rule(chance=st.randoms(use_true_random=False))
     def cancel(self, chance: random.Random) -> None:
         key = chance.choice(sorted(set(self.journal.queued) - set(self.executing)))
