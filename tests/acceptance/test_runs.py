@@ -72,8 +72,6 @@ def test_the_list_and_one_run_in_whole(project: Project) -> None:
         '  File "work.py", line N, in fail\n'
         '    raise ValueError("[red]no\\x1b[2J")\n'
         "ValueError: [red]no\\x1b[2J\n"
-        "\n"
-        "<time>..  the function, attempt 1: StepError: step `fail` failed: ValueError: [red]no\\x1b[2J\n"
     )
 
 

@@ -59,7 +59,13 @@ class LiveReport:
         if self._live is None:
             from rich.live import Live  # lazy: what ends at once is never drawn
 
-            self._live = Live(console=console(stderr=True), auto_refresh=False, transient=True)
+            self._live = Live(
+                console=console(stderr=True),
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
             self._live.start()
         height = self._live.console.height - 2
         if sum(progress.counts.values()) < min(height, _MOST_LIVE_RUNS):
@@ -100,7 +106,10 @@ def tree(runs: Sequence[Run], width: int) -> RenderableType:
             label.append(f"  {text.printable(run.event_id)}", style="dim")
             label.no_wrap, label.overflow = True, "ellipsis"
             trees[run.event_id] = Tree(label, guide_style="dim")
-        trees[run.event_id].add(_run_line(run, name_width))
+        branch = trees[run.event_id].add(_run_line(run, name_width))
+        if run.error is not None and run.state is RunState.FAILED:
+            # On a line of its own: behind the steps it would be cut off on most terminals.
+            branch.add(Text(text.first_line(str(_cause(run) or run.error)), style="red"))
     return Group(*trees.values())
 
 
@@ -120,13 +129,11 @@ def _run_line(run: Run, name_width: int) -> Any:
         line.append(f" {text.printable(step.name)}")
         if step.attempts > 1:
             line.append(f" ({step.attempts} attempts)", style="yellow")
-    if run.error is not None and run.state is RunState.FAILED:
-        line.append(f"  {text.first_line(str(_cause(run) or run.error))}", style="red")
     return line
 
 
 def _cause(run: Run) -> Failure | None:
-    """What made the step fail that the run failed of: the line is too short for both."""
+    """What made the step fail that the run failed of: the step's name is in the line above."""
     if run.error is None or run.error.type != "StepError":
         return None
     return next((step.error for step in reversed(run.steps) if step.state is StepState.FAILED), None)

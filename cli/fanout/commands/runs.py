@@ -108,12 +108,13 @@ def _print_run(
     for step in run.steps:
         out.print(_step_line(step), soft_wrap=True)
     for step_name, attempt, at, failure in failures:
+        if failure.type == "StepError" and run.steps:
+            continue  # It only repeats what its step has said.
         where = f"step `{text.printable(step_name)}`" if step_name else "the function"
         said = f"{text.clock(at)}  {where}, attempt {attempt + 1}: {text.first_line(str(failure))}"
         out.print()
         out.print(_line((said, "red")), soft_wrap=True)
-        # A StepError only repeats what its step has said above.
-        if failure.traceback and failure.type != "StepError":
+        if failure.traceback:
             out.print(_line((text.printable(failure.traceback.rstrip(), keep_lines=True), "dim")), soft_wrap=True)
 
 
