@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 
 from fanout.core.machine import TRANSITIONS, RunInput
@@ -55,11 +55,18 @@ def journal(path: Path) -> Iterator[SqliteJournal]:
 
 
 def dump(path: Path) -> Dump:
-    """All that is in the journal, as any SQLite tool sees it."""
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        connection.row_factory = sqlite3.Row
-        names = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1")]
-        return {name: [dict(row) for row in connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2")] for name in names}
+    """All that is in the journal.
+
+    With the same SQLite as the journal's: a second one in a process (Python's own) drops the first one's locks.
+    """
+    with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1").fetchall()
+        return {str(name): rows_of(connection, str(name)) for (name,) in tables}
+
+
+def rows_of(connection: apsw.Connection, table: str) -> list[dict[str, Any]]:
+    columns = [str(name) for (name,) in connection.execute(f"SELECT name FROM pragma_table_info('{table}')")]
+    return [dict(zip(columns, row, strict=True)) for row in connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2")]
 
 
 def run_row(path: Path, key: int) -> dict[str, Any]:
@@ -87,7 +94,9 @@ def new_run(key: int, **fields: Any) -> NewRun:
 
 def step(run: int, key: str, state: str, position: int = 1, **fields: Any) -> StepRow:
     has_ended, is_completed = state != "running", state == "completed"
-    made = StepRow(run, key, state, position, 1, '"kept"' if is_completed else None, NOW, NOW + 5 if has_ended else None)
+    made = StepRow(
+        run, key, state, position, 1, '"kept"' if is_completed else None, NOW, NOW + 5 if has_ended else None
+    )
     return made._replace(**fields)
 
 
@@ -432,8 +441,7 @@ def test_the_journal_makes_the_moves_of_the_state_machine_and_no_others(
 def restore(path: Path, before: Dump) -> None:
     """Put the row of run 1 and `routed_to` back: one journal then serves every move."""
     old = next(row for row in before["run"] if row["key"] == 1)
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("PRAGMA synchronous = off")
+    with closing(apsw.Connection(str(path))) as connection, connection:
         connection.execute(f"UPDATE run SET {', '.join(f'{name} = :{name}' for name in old)} WHERE key = 1", old)
         connection.execute("UPDATE meta SET value = :value", before["meta"][0])
 
@@ -756,8 +764,8 @@ def add_column(table: str) -> str:
 
 
 def version(path: Path) -> int:
-    with closing(sqlite3.connect(path)) as connection:
-        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    with closing(apsw.Connection(str(path))) as connection:
+        return connection.pragma("user_version")  # type: ignore[no-any-return]
 
 
 def test_an_older_journal_is_brought_up_to_date_step_by_step(runs: SqliteJournal, path: Path) -> None:
@@ -806,7 +814,9 @@ def test_a_newer_journal_is_refused_and_left_alone(runs: SqliteJournal, path: Pa
     assert (dump(path), version(path)) == (before, known + 1)
 
 
-@pytest.mark.parametrize("content", [b"not a database " * 100, b"{}", b"SQLite format 3\0 and then something else" * 50])
+@pytest.mark.parametrize(
+    "content", [b"not a database " * 100, b"{}", b"SQLite format 3\0 and then something else" * 50]
+)
 def test_a_file_of_another_kind_is_refused_and_left_alone(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(JournalError) as raised:

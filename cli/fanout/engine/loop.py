@@ -8,33 +8,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol, assert_never
+from typing import Protocol
 
-from fanout.core import retry
-from fanout.core.blame import Blame, blame
 from fanout.core.routing import Routes
+from fanout.engine.attempts import Attempts
 from fanout.engine.pool import Lost, Pool
 from fanout.engine.queue import ReadyQueue
 from fanout.engine.roster import Active, Roster
 from fanout.engine.tick import Tick
+from fanout.engine.timers import Timers
 from fanout.errors import LoadError
 from fanout.ids import UlidFactory
 from fanout.journal import DUPLICATE_WINDOW_MS, Journal, NewRun, OpenRequest, QueuedRun, StoredEvent, Writes
-from fanout.model import Failure, FunctionSpec, RunState, StepState
-from fanout.protocol import (
-    Described,
-    Evict,
-    GiveUp,
-    LoadFailed,
-    RunCompleted,
-    RunEvicted,
-    RunFailed,
-    Start,
-    StepCompleted,
-    StepFailed,
-    StepRunning,
-    ToEngine,
-)
+from fanout.model import FunctionSpec, RunState
+from fanout.protocol import Described, Evict, LoadFailed, Start, ToEngine
 
 NOTE_AFTER_MS = 250
 LOOK_EVERY_MS = 100
@@ -81,22 +68,23 @@ class Engine:
         self._bell = bell
         self._settings = settings
         self._clock = clock
-        self._chance = chance
         self._new_id = UlidFactory()
 
         journal.recover()
         self.functions: dict[str, FunctionSpec] = {}
         self._routes = Routes(())
         self._roster = Roster(settings.slots)
+        self._timers = Timers(journal)
+        self._attempts = Attempts(self._roster, self._timers, retry_delay_ms=settings.retry_delay_ms, chance=chance)
         self._queue = ReadyQueue(journal.queued)
         self._suspects: deque[QueuedRun] = deque()
         self._events: dict[int, StoredEvent] = {}
         self._started: deque[Active] = deque()
         self._last_run_key = journal.last_run_key()
         self._routed_to = journal.routed_to()
-        self._next_due = journal.next_due()
         self._next_look = 0
         self._has_news = True
+        self._has_woken = False
         self._last_claim = 0
         self._load_deaths = 0
         self.load_error: LoadError | None = None
@@ -123,6 +111,10 @@ class Engine:
         self._note_long_ones(now)
         if self._tick.writes:
             self._commit(self._tick.writes)
+        if self._has_woken:
+            # After the commit, which changes who waits; also if all that were due have been cancelled.
+            self._has_woken = False
+            self._timers.look()
         self._act(now)
 
     def stop(self) -> None:
@@ -138,7 +130,7 @@ class Engine:
             or self._suspects
             or self._queue.has_ready()
             or self._has_news
-            or (self._next_due is not None and self._next_due <= self._clock())
+            or self._timers.are_due(self._clock())
         )
 
     @property
@@ -149,7 +141,7 @@ class Engine:
     @property
     def next_due(self) -> int | None:
         """When the next waiting run is due."""
-        return self._next_due
+        return self._timers.earliest
 
     def stranded(self) -> set[str]:
         """Functions that have queued runs but are not in the code."""
@@ -160,10 +152,10 @@ class Engine:
             return 0
         now = self._clock()
         times = [now + longest_ms]
-        if self.functions:
+        if self.functions and not self.is_stopping:
             times.append(self._next_look)
-        if self._next_due is not None and self.functions and not self.is_stopping:
-            times.append(self._next_due)
+            if self._timers.earliest is not None:
+                times.append(self._timers.earliest)
         if self._started:
             times.append(self._started[0].started_at + NOTE_AFTER_MS)
         return max(0, min(times) - now)
@@ -185,7 +177,8 @@ class Engine:
             if events:
                 self._route(events, now)
             self._has_news = len(events) == EVENTS_A_TICK or len(requests) == REQUESTS_A_TICK
-        if self._next_due is not None and self._next_due <= now:
+        if self._timers.are_due(now):
+            self._has_woken = True
             cancelled = {run for _, run in self._tick.writes.cancelled}
             for run in self._journal.due(now, DUE_A_TICK):
                 if run.key not in cancelled:
@@ -225,7 +218,7 @@ class Engine:
             is_fresh = replay_of is None
             tick.ready.append(QueuedRun(key, run_id, spec.id, "", event.key, now, 0, 0, False, is_fresh))
         else:
-            self._due(due_at)
+            self._timers.add(due_at)
 
     def _answer(self, request: OpenRequest, now: int) -> None:
         """What another process asked for: `runs` to be replayed or cancelled, by key."""
@@ -245,9 +238,7 @@ class Engine:
         """End a live run as cancelled. A step in flight ends, and its result is dropped."""
         active = next((each for each in self._roster.active.values() if each.run.key == run), None)
         if active is not None and not active.is_cancelled:
-            active.is_cancelled = True
-            self._tick.tell(active.worker, Evict(active.claim))
-            self._tick.end(active, RunState.CANCELLED, now)
+            self._attempts.cancel(self._tick, active, now)
         elif active is None and self._journal.live(run) is not None:
             self._tick.writes.cancelled.append((now, run))
             self._suspects = deque(each for each in self._suspects if each.key != run)
@@ -265,115 +256,23 @@ class Engine:
                 if not self._roster:
                     raise self.load_error
             case Lost():
-                self._lose(worker, message, now)
+                if worker in self._roster:
+                    self._attempts.lose(self._tick, worker, message, now)
+                else:
+                    self._lost_while_loading(message)
             case _:
-                active = self._roster.active.get(message.claim)
-                if active is not None:
-                    self._hear(active, message, now)
+                self._attempts.hear(self._tick, message, now)
+
+    def _lost_while_loading(self, lost: Lost) -> None:
+        self._load_deaths += 1
+        if self._load_deaths >= MAX_LOAD_DEATHS and not self._roster and self.load_error is None:
+            tail = "\n".join(lost.tail)
+            raise LoadError(f"{lost.reason} while it loaded the modules\n{tail}".rstrip())
 
     def _learn(self, functions: tuple[FunctionSpec, ...]) -> None:
         self.functions = {spec.id: spec for spec in functions}
         self._routes = Routes(functions)
         self._queue.load(self._journal.partitions(), self.functions)
-
-    def _hear(
-        self,
-        active: Active,
-        message: StepRunning | StepCompleted | StepFailed | RunCompleted | RunFailed | RunEvicted,
-        now: int,
-    ) -> None:
-        if active.is_cancelled:
-            if isinstance(message, RunCompleted | RunFailed | RunEvicted):
-                self._roster.end(active)
-            return
-        tick = self._tick
-        match message:
-            case StepCompleted():
-                tick.step_completed(active, message)
-            case RunCompleted():
-                tick.end(active, RunState.COMPLETED, now, output=message.output)
-                self._roster.end(active)
-            case StepFailed():
-                self._fail_step(active, message, now)
-            case RunFailed():
-                self._fail_run(active, message, now)
-                self._roster.end(active)
-            case RunEvicted():
-                self._leave(active)
-                self._roster.end(active)
-            case StepRunning():
-                tick.step_running(active, message)
-            case _:
-                assert_never(message)
-
-    def _fail_step(self, active: Active, failed: StepFailed, now: int) -> None:
-        due_at = self._next_try(active, failed.attempts - 1, failed, now)
-        if due_at is None:
-            self._tick.step_failed(active, failed, StepState.FAILED, now)
-            self._tick.tell(active.worker, GiveUp(failed.call))
-        else:
-            self._tick.step_failed(active, failed, StepState.RETRYING, now)
-            # With several branches that wait, none is tried before its time.
-            active.due_at = max(due_at, active.due_at or 0)
-            self._tick.tell(active.worker, Evict(active.claim))
-
-    def _fail_run(self, active: Active, message: RunFailed, now: int) -> None:
-        run = active.run
-        self._tick.failed(active, "", run.attempt, message.failure, now)
-        due_at = self._next_try(active, run.attempt, message, now)
-        if due_at is None:
-            self._tick.end(active, RunState.FAILED, now)
-        else:
-            self._tick.wait(active, due_at, run.attempt + 1)
-            self._due(due_at)
-
-    def _leave(self, active: Active) -> None:
-        """It left without a result: for a step's next attempt, or because this engine stops."""
-        if active.due_at is None:
-            self._tick.requeue(active.run)
-        else:
-            self._tick.wait(active, active.due_at, active.run.attempt)
-            self._due(active.due_at)
-
-    def _due(self, due_at: int) -> None:
-        self._next_due = due_at if self._next_due is None else min(self._next_due, due_at)
-
-    def _lose(self, worker: int, lost: Lost, now: int) -> None:
-        if worker not in self._roster:
-            self._load_deaths += 1
-            if self._load_deaths >= MAX_LOAD_DEATHS and not self._roster and self.load_error is None:
-                tail = "\n".join(lost.tail)
-                raise LoadError(f"{lost.reason} while it loaded the modules\n{tail}".rstrip())
-            return
-        lost_ones = [active for active in self._roster.leave(worker) if not active.is_cancelled]
-        for active in lost_ones:
-            active.is_over = True
-            self._blame(active, len(lost_ones), lost, now)
-
-    def _blame(self, active: Active, runs_in_worker: int, lost: Lost, now: int) -> None:
-        run = active.run
-        verdict = blame(runs_in_worker, run.crashes)
-        if verdict is Blame.SUSPECT:
-            self._tick.requeue(run._replace(is_suspect=True))
-            return
-        self._tick.failed(active, "", run.attempt, Failure("Crashed", lost.reason, "\n".join(lost.tail)), now)
-        active.run = run._replace(crashes=run.crashes + 1, is_suspect=True)
-        if verdict is Blame.CHARGED:
-            self._tick.requeue(active.run)
-        else:
-            self._tick.end(active, RunState.FAILED, now, reason="crashed")
-
-    def _next_try(self, active: Active, attempt: int, failed: StepFailed | RunFailed, now: int) -> int | None:
-        return retry.next_try(
-            attempt,
-            active.spec.max_attempts,
-            is_retriable=failed.is_retriable,
-            retry_after_ms=failed.retry_after_ms,
-            policy=active.spec.backoff,
-            override_ms=self._settings.retry_delay_ms,
-            now=now,
-            random=self._chance(),
-        )
 
     def _note_long_ones(self, now: int) -> None:
         """A start is not worth a write, but people want to see what has been executing for a while."""
@@ -387,8 +286,6 @@ class Engine:
 
     def _commit(self, writes: Writes) -> None:
         self._journal.commit(writes)
-        if writes.due:
-            self._next_due = self._journal.next_due()
         if writes.ended or writes.retried or writes.cancelled or writes.handled or writes.noted:
             self._bell.tell_followers()
 

@@ -46,7 +46,10 @@ class Roster:
         """The worker is gone; what it was executing."""
         if worker == self._reserved:
             self._reserved = None
-        return [self.active.pop(claim) for claim in sorted(self._workers.pop(worker, ()))]
+        there = [self.active.pop(claim) for claim in sorted(self._workers.pop(worker, ()))]
+        for active in there:
+            active.is_over = True
+        return there
 
     def start(self, active: Active) -> None:
         self.active[active.claim] = active

@@ -1,0 +1,217 @@
+"""Who may know whom: DESIGN's layers, held by reading the imports of every module."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import fanout
+
+ROOT = Path(fanout.__file__).parent
+
+# The highest first. A module may import from its own layer and from those below.
+LAYERS = (
+    ("commands", "web", "testing"),
+    ("client", "engine", "runner", "worker"),
+    ("config", "events", "journal", "starter"),
+    ("codec", "core", "declare", "protocol"),
+    ("durations", "errors", "ids", "model"),
+)
+PARTS = {part: depth for depth, layer in enumerate(LAYERS) for part in layer}
+STRANGERS = {("engine", "worker"), ("worker", "engine")}
+
+
+class Import(NamedTuple):
+    """`module` imports `target`, which is a module's name, whatever was taken from it."""
+
+    module: str
+    target: str
+    line: int
+    is_at_module_level: bool
+
+
+@cache
+def modules() -> dict[str, ast.Module]:
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(path.read_text(), str(path))
+    return found
+
+
+def is_for_types_only(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def imports_in(nodes: list[ast.stmt], module: str, *, at_module_level: bool = True) -> Iterator[Import]:
+    """All that is imported when the code runs: not what only a type checker sees."""
+    for node in nodes:
+        if is_for_types_only(node):
+            continue
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(module, alias.name, node.lineno, at_module_level)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} line {node.lineno}: imports are absolute here"
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                target = submodule if submodule in modules() else str(node.module)
+                yield Import(module, target, node.lineno, at_module_level)
+        else:
+            is_inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            inner = [child for child in ast.walk(node) if isinstance(child, ast.Import | ast.ImportFrom)]
+            if inner and not is_inside and not has_functions(node):
+                yield from imports_in(list(inner), module, at_module_level=at_module_level)
+            elif inner:
+                yield from imports_in(list(inner), module, at_module_level=False)
+
+
+def has_functions(node: ast.AST) -> bool:
+    return any(isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) for child in ast.walk(node))
+
+
+@cache
+def all_imports() -> tuple[Import, ...]:
+    return tuple(each for name, tree in modules().items() for each in imports_in(tree.body, name))
+
+
+def part_of(module: str) -> str:
+    return (module.split(".") + [""])[1]
+
+
+def ours() -> list[Import]:
+    return [each for each in all_imports() if each.target.split(".")[0] == "fanout"]
+
+
+def importers(*libraries: str) -> set[str]:
+    """The parts of fanout that import any of these, for types too."""
+    found = set()
+    for name, tree in modules().items():
+        for node in ast.walk(tree):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [str(node.module)]
+            if any(each.split(".")[0] in libraries for each in names):
+                found.add(part_of(name) or name)
+    return found
+
+
+def test_the_walk_sees_what_there_is() -> None:
+    assert Import("fanout.core.retry", "fanout.model", 5, True) in all_imports()
+    assert any(each.module == "fanout.worker.__main__" and not each.is_at_module_level for each in ours())
+    assert "fanout.client" not in {each.target for each in all_imports() if each.module == "fanout"}
+
+
+def test_every_module_has_its_place_in_a_layer() -> None:
+    assert {part_of(name) for name in modules()} - {""} <= set(PARTS)
+
+
+def test_imports_point_down_only() -> None:
+    upward = [
+        f"{each.module} line {each.line} imports {each.target}"
+        for each in ours()
+        if part_of(each.module) and part_of(each.target) and PARTS[part_of(each.module)] > PARTS[part_of(each.target)]
+    ]
+    assert upward == []
+
+
+def test_engine_and_worker_never_import_each_other() -> None:
+    assert [each for each in ours() if (part_of(each.module), part_of(each.target)) in STRANGERS] == []
+
+
+def test_core_knows_only_the_data_and_itself() -> None:
+    used = {part_of(each.target) for each in ours() if part_of(each.module) == "core"}
+    assert used <= {"core", "durations", "errors", "model"}
+
+
+def test_there_is_no_import_cycle() -> None:
+    graph: dict[str, set[str]] = {name: set() for name in modules()}
+    for each in ours():
+        if each.is_at_module_level:
+            graph[each.module].add(each.target)
+    while leaves := {name for name, targets in graph.items() if not targets}:
+        graph = {name: targets - leaves for name, targets in graph.items() if name not in leaves}
+    assert graph == {}
+
+
+@pytest.mark.parametrize(
+    ("libraries", "parts"),
+    [
+        (("apsw", "sqlite3"), {"journal"}),
+        (("typer", "rich", "click"), {"commands"}),
+        (("pickle", "marshal", "shelve", "multiprocessing", "concurrent"), set()),
+    ],
+)
+def test_a_library_stays_where_it_belongs(libraries: tuple[str, ...], parts: set[str]) -> None:
+    assert importers(*libraries) <= parts
+
+
+@pytest.mark.parametrize("word", ["apsw", "sqlite_schema"])
+def test_only_the_journal_speaks_of_its_database(word: str) -> None:
+    speakers = {path.relative_to(ROOT).parts[0] for path in ROOT.rglob("*.py") if word in path.read_text()}
+    assert speakers == {"journal"}
+
+
+def test_nothing_forks() -> None:
+    forks = [
+        f"{name} line {node.lineno}"
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in ("fork", "forkpty")
+    ]
+    assert forks == []
+
+
+LOADED = """
+import json, sys
+{code}
+print(json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}})))
+"""
+HEAVY = {"typer", "click", "rich", "sqlite3", "_sqlite3", "apsw", "croniter", "pydantic", "starlette"}
+
+
+def loaded(code: str) -> set[str]:
+    """The top packages in a fresh interpreter that has executed the code."""
+    result = subprocess.run(
+        [sys.executable, "-c", LOADED.format(code=code)], capture_output=True, text=True, check=True, timeout=60
+    )
+    return set(json.loads(result.stdout))
+
+
+def test_what_an_author_imports_is_light() -> None:
+    code = "import fanout; fanout.function, fanout.on, fanout.Context, fanout.Backoff, fanout.NonRetriableError"
+    assert loaded(code) & HEAVY == set()
+
+
+def test_the_package_alone_loads_nothing_but_itself() -> None:
+    assert loaded("import fanout; fanout.__version__") - loaded("") == {"fanout"}
+
+
+def test_a_worker_starts_without_asyncio_too() -> None:
+    assert loaded("import fanout.worker.__main__") & (HEAVY | {"asyncio"}) == set()
+
+
+def test_every_public_name_resolves_and_no_other() -> None:
+    assert sorted(fanout.__all__) == fanout.__all__
+    assert dir(fanout) == sorted([*fanout.__all__, "__version__"])
+    assert sorted(fanout._HOMES) == fanout.__all__
+    for name in fanout.__all__:
+        value = getattr(fanout, name)
+        assert (value.__name__, value.__module__) == (name, fanout._HOMES[name])
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError) as raised:
+        getattr(fanout, "cron_typo")  # noqa: B009 - a type checker would find it
+    assert str(raised.value) == "module 'fanout' has no attribute 'cron_typo'"
