@@ -46,8 +46,8 @@ def test_a_waiting_run_is_cancelled_and_its_time_means_nothing_then(simulate: Si
     simulation.cancel(1)
     simulation.run(for_ms=1_000)
     assert simulation.states() == {1: "cancelled"}
-    assert simulation.engine.next_due is None
     simulation.run(for_ms=10_000)
+    assert simulation.engine.next_due is None
     assert simulation.engine.is_idle()
     assert simulation.begun() == []
 

@@ -16,7 +16,7 @@ from fanout.protocol import (
     StepRunning,
     ToEngine,
 )
-from tests.engine.checker import check
+from tests.engine.checker import check, check_history
 from tests.engine.conftest import Simulate
 from tests.engine.simulation import (
     FAIL,
@@ -71,7 +71,7 @@ def test_a_run_whose_worker_dies_three_times_fails_as_crashed(simulate: Simulate
 
 
 def test_a_death_between_steps_counts_as_well(simulate: Simulate) -> None:
-    simulation = simulate(function("a", Step("one"), Body(deaths=2)), function("b", Body(deaths=3)))
+    simulation = simulate(function("a", Step("one"), Body(deaths=2)), function("b", Body(deaths=3)), slots=1)
     simulation.send()
     simulation.run()
     assert simulation.rows("SELECT state, reason FROM run ORDER BY key") == [
@@ -131,7 +131,7 @@ def test_others_run_while_a_suspect_is_alone(simulate: Simulate) -> None:
     simulation.send()
     simulation.run(lambda: simulation.entries(What.DEATH) != [])
     simulation.send(*[event("f")] * 20)
-    simulation.run(lambda: simulation.state(1) == "completed")
+    simulation.run(lambda: simulation.state(2) == "completed")
     assert "completed" in [simulation.state(run) for run in range(3, 23)]
     simulation.run()
     check(simulation)
@@ -219,8 +219,9 @@ def test_what_a_worker_said_before_it_died_counts(simulate: Simulate) -> None:
     simulation.pool.lose(1)
     simulation.run()
     assert crashes(simulation) == {1: 2, 2: 0}
+    assert simulation.states() == {1: "completed", 2: "completed"}
     assert [len(simulation.begun(step)) for step in "stu"] == [1, 2, 1]
-    check(simulation)
+    check_history(simulation)
 
 
 def test_an_idle_worker_may_die(simulate: Simulate) -> None:

@@ -44,6 +44,9 @@ class Attempts:
             return
         if not active.is_cancelled:
             self._decide(tick, active, message, now)
+        elif isinstance(message, StepFailed):
+            # It waits for a verdict, and was told to leave before it did.
+            tick.tell(active.worker, Evict(active.claim))
         if isinstance(message, RunCompleted | RunFailed | RunEvicted):
             self._roster.end(active)
 

@@ -179,9 +179,8 @@ class Engine:
             self._has_news = len(events) == EVENTS_A_TICK or len(requests) == REQUESTS_A_TICK
         if self._timers.are_due(now):
             self._has_woken = True
-            cancelled = {run for _, run in self._tick.writes.cancelled}
             for run in self._journal.due(now, DUE_A_TICK):
-                if run.key not in cancelled:
+                if run.key not in self._tick.cancelled:
                     self._tick.writes.due.append((now, run.key))
                     self._tick.ready.append(run._replace(rank=now))
 
@@ -227,7 +226,9 @@ class Engine:
             case "replay":
                 for run, function, event in self._journal.replayable(runs, again=request.body["again"]):
                     spec = self.functions.get(function)
-                    if spec is not None:
+                    is_doubled = run in self._tick.replayed and not request.body["again"]
+                    if spec is not None and not is_doubled:
+                        self._tick.replayed.add(run)
                         self._new_run(spec, self._journal.event(event), now, replay_of=run)
             case "cancel":
                 for run in runs:
@@ -239,7 +240,8 @@ class Engine:
         active = next((each for each in self._roster.active.values() if each.run.key == run), None)
         if active is not None and not active.is_cancelled:
             self._attempts.cancel(self._tick, active, now)
-        elif active is None and self._journal.live(run) is not None:
+        elif active is None and run not in self._tick.cancelled and self._journal.live(run) is not None:
+            self._tick.cancelled.add(run)
             self._tick.writes.cancelled.append((now, run))
             self._suspects = deque(each for each in self._suspects if each.key != run)
             self._queue.discard(run)

@@ -15,6 +15,10 @@ class Tick:
         self.writes = Writes()
         self.ready: list[QueuedRun] = []
         self.out: dict[int, list[ToWorker]] = {}
+        self.cancelled: set[int] = set()
+        """Runs, queued or waiting, that end here: the journal does not know yet."""
+        self.replayed: set[int] = set()
+        """Runs that replays are made of here."""
         self._recorded: list[tuple[Active, int]] = []
 
     def tell(self, worker: int, message: ToWorker) -> None:
