@@ -682,12 +682,16 @@ class Simulation:
         self.open()
 
     def committed(self, writes: Writes) -> None:
-        self._ids.update({run.key: run.id for run in writes.runs})
         self.log += [
-            Entry(What.RECORDED, self.clock(), self._ids[step.run], step.key, step.attempts, step.output or "")
+            Entry(What.RECORDED, self.clock(), self.run_id(step.run), step.key, step.attempts, step.output or "")
             for step in writes.steps
             if step.state == StepState.COMPLETED
         ]
+
+    def run_id(self, run: int) -> str:
+        if run not in self._ids:
+            ((self._ids[run],),) = self.rows("SELECT id FROM run WHERE key = ?", run)
+        return self._ids[run]
 
     # What other processes do.
 

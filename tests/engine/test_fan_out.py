@@ -171,6 +171,28 @@ def test_a_given_id_is_known_after_a_crash(simulate: Simulate) -> None:
     assert simulation.rows("SELECT event FROM run") == [(1,)]
 
 
+def test_the_day_of_a_given_id_counts_between_events_however_late_they_are_routed(simulate: Simulate) -> None:
+    """The sender was told that it is a duplicate: that no engine ran for a while must not change it."""
+    simulation = simulate(function("a"))
+    simulation.send(event(id="x"))
+    simulation.run()
+    simulation.clock.advance(DUPLICATE_WINDOW_MS - 3_600_000)
+    assert simulation.send(event(id="x"))[0].is_duplicate
+    simulation.clock.advance(7_200_000)
+    simulation.restart()
+    simulation.run()
+    assert simulation.rows("SELECT event FROM run") == [(1,)]
+
+
+def test_events_of_one_id_that_are_days_apart_both_run_even_if_routed_together(simulate: Simulate) -> None:
+    simulation = simulate(function("a"))
+    simulation.send(event(id="x"))
+    simulation.clock.advance(2 * DUPLICATE_WINDOW_MS)
+    assert not simulation.send(event(id="x"))[0].is_duplicate
+    simulation.run()
+    assert simulation.rows("SELECT event FROM run") == [(1,), (2,)]
+
+
 def test_long_runs_and_steps_are_shown_and_short_ones_never_written_so(simulate: Simulate) -> None:
     simulation = simulate(
         function("long", Step("brief"), Step("slow", takes_ms=1_000)), function("short", Step("one", takes_ms=249))

@@ -172,6 +172,17 @@ def test_a_backoff_survives_a_crash(simulate: Simulate) -> None:
     check(simulation)
 
 
+def test_a_retry_keeps_its_time_when_the_engine_dies_while_the_run_leaves(simulate: Simulate) -> None:
+    simulation = simulate(function("a", Step("s", (FAIL, OK)), backoff=(100.0,)))
+    simulation.faults.linger = False
+    simulation.send()
+    simulation.run(lambda: simulation.failures(1) != [])
+    failed_at = simulation.clock() - BEGINNING
+    simulation.restart()
+    simulation.run()
+    assert simulation.begun("s")[1] == failed_at + 100_000
+
+
 def test_of_parallel_steps_that_failed_none_is_tried_before_its_time(simulate: Simulate) -> None:
     simulation = simulate(function("a", Step("left", (FAIL, OK)), backoff=(10.0, 20.0)))
     simulation.send()

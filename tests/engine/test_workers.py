@@ -182,12 +182,9 @@ def test_a_suspect_that_waits_for_an_attempt_is_alone_afterwards_too(simulate: S
     simulation.run(for_ms=4_900)
     simulation.send(event(), event())
     simulation.run()
-    starts = [each for each in simulation.entries(What.START) if each.run == simulation.rows(RUN_ID, 2)[0][0]]
+    starts = [each for each in simulation.entries(What.START) if each.run == simulation.run_id(2)]
     assert [was_alone(simulation, each) for each in starts] == [False, True, True]
     check(simulation)
-
-
-RUN_ID = "SELECT id FROM run WHERE key = ?"
 
 
 def test_a_suspect_whose_function_has_gone_from_the_code_waits_for_it(simulate: Simulate) -> None:

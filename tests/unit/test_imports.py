@@ -55,21 +55,21 @@ class Walk(ast.NodeVisitor):
         self._module = module
         self._functions = 0
 
-    def visit_If(self, node: ast.If) -> None:  # noqa: N802 - as ast calls it
+    def visit_If(self, node: ast.If) -> None:
         if ast.unparse(node.test) != "TYPE_CHECKING":
             self.generic_visit(node)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self._functions += 1
         self.generic_visit(node)
         self._functions -= 1
 
     visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815
 
-    def visit_Import(self, node: ast.Import) -> None:  # noqa: N802
+    def visit_Import(self, node: ast.Import) -> None:
         self._add(node, *(alias.name for alias in node.names))
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:  # noqa: N802
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         assert node.level == 0, f"{self._module} line {node.lineno}: imports are absolute here"
         names = [f"{node.module}.{alias.name}" for alias in node.names]
         self._add(node, *(name if name in modules() else str(node.module) for name in names))

@@ -112,9 +112,15 @@ class Attempts:
 
     def lose(self, tick: Tick, worker: int, lost: Lost, now: int) -> None:
         """A worker is gone: its runs go back to the queue, and the one that is to blame is charged."""
-        there = [active for active in self._roster.leave(worker) if not active.is_cancelled]
+        there = self._roster.leave(worker)
         for active in there:
-            self._blame(tick, active, len(there), lost, now)
+            if active.is_cancelled:
+                continue
+            if active.due_at is not None:
+                # It was on its way out, to wait for a step's next attempt: that it still does.
+                self._wait(tick, active, active.due_at, active.run.attempt)
+            else:
+                self._blame(tick, active, len(there), lost, now)
 
     def _blame(self, tick: Tick, active: Active, runs_in_worker: int, lost: Lost, now: int) -> None:
         run = active.run

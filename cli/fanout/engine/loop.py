@@ -295,7 +295,8 @@ class Engine:
         tick, self._tick = self._tick, Tick()
         tick.tell_recorded()
         for run in tick.ready:
-            (self._suspects if run.is_suspect else self._queue).append(run)
+            is_alone = run.is_suspect and run.function in self.functions
+            (self._suspects if is_alone else self._queue).append(run)
         if not self.is_stopping:
             if self.load_error is None:
                 self._pool.grow(self._demand())

@@ -112,12 +112,14 @@ class Execution:
     def evict(self) -> None:
         """Leave at the next edge. In the loop's thread, if the function is a task."""
         self.is_evicting = True
-        for number in self.failed:
+        if self.task is not None:
+            self.cancel_if_idle()
+            return
+        # Whoever waits, waits no longer: a run that was cancelled is not told any more what was recorded.
+        for number in (*self.failed, *self.unrecorded):
             call = self.desk.calls.pop(number, None)
-            if call is not None and self.task is None:
+            if call is not None:
                 call.settle(Verdict.EVICT)
-        self.failed.clear()
-        self.cancel_if_idle()
 
     def cancel_if_idle(self) -> None:
         """A task leaves by being cancelled, but never in the middle of a step's own code."""

@@ -76,7 +76,7 @@ class Steps:
     def _settle(self) -> None:
         """A step begins only when all before it are durable, and not when the execution has to leave."""
         execution = self._execution
-        while execution.unrecorded:
+        while execution.unrecorded and not execution.is_evicting:
             call = execution.desk.calls.get(execution.unrecorded.pop())
             if isinstance(call, ThreadCall):
                 call.wait()
@@ -88,7 +88,7 @@ class Steps:
         leave_if_out_of_memory(error)
         report = attempt.failed(error, call)
         self._execution.desk.link.post(report)
-        if call.wait() is Verdict.GIVE_UP:
+        if not self._execution.is_evicting and call.wait() is Verdict.GIVE_UP:
             raise step_error(key, report.failure) from error
         self._execution.has_left = True
         raise Evicted
