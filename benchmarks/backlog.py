@@ -7,15 +7,16 @@ would make it, but without workers: they would have emptied it meanwhile.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import fanout
 from benchmarks import engine, measure
 from benchmarks.engine import Project
 from benchmarks.fan_out import FUNCTIONS, PLAIN, STEPS, fan_out
-from benchmarks.measure import BenchmarkError, Deadline, figure
+from benchmarks.measure import BenchmarkError, Deadline, Figure, figure
 from benchmarks.project.fan_out_plain import PAYLOAD_BYTES, first, second, third
-from benchmarks.sending import EVENT, check_runs, follow_to_completion
+from benchmarks.sending import EVENT, check_runs, completed, follow_to_completion
 from benchmarks.settings import Options, Result, Setting, settings_of
 from fanout import config
 from fanout.declare import spec_of
@@ -23,6 +24,7 @@ from fanout.events import NewEvent
 from fanout.ids import UlidFactory
 from fanout.journal import AcceptedEvent, NewRun, Writes
 from fanout.journal.sqlite import SqliteJournal
+from fanout.journal.sqlite_reader import Watched
 from fanout.model import RunState
 
 MAX_MEMORY_MB = 50
@@ -35,94 +37,114 @@ _CHUNK_EVENTS = 2_000
 
 
 @dataclass(frozen=True)
-class Reference:
-    """W1 on an empty journal. `memory_mb` is that of an engine which has one, before it has run anything."""
+class Backlog:
+    """An engine with a backlog: its start, the first runs worked off, and W1 elsewhere at about the same time."""
 
-    runs_per_s: float
-    start_s: float
-    memory_mb: float
-    settings: dict[str, Setting]
-
-
-@dataclass(frozen=True)
-class Drained:
-    """A backlog, and its first runs worked off. `memory_mb` is the engine's afterwards, the highest it has been."""
-
-    prepare_s: float
     start_s: float
     wall_s: float
     runs_per_s: float
-    memory_mb: float
+    peak_mb: float
+    w1_runs_per_s: float
 
 
 def run(options: Options) -> Result:
-    """The larger and the smaller backlog, and W1 between engines of the same age, all in turn."""
+    """The smaller and the larger backlog. In each round an engine starts, works a portion off and stops.
+
+    W1 on an empty journal takes turns with that. `memory_mb` is the peak of an engine with the backlog, beyond the
+    memory of one that has an empty journal and has run nothing yet.
+    """
     deadline = Deadline.after(options.timeout_s)
-    reference = _reference(options, deadline)
-    fewer = _drain(options, options.scaled(_FEWER_RUNS), deadline)
-    full = _drain(options, options.scaled(_RUNS), deadline)
-    figures = {
-        "start_s": figure(full.start_s),
-        "start_empty_s": figure(reference.start_s),
-        "runs_per_s": figure(full.runs_per_s),
-        "w1_runs_per_s": figure(reference.runs_per_s),
-        "ratio": figure(full.runs_per_s / reference.runs_per_s),
-        "wall_s": figure(full.wall_s),
-        "prepare_s": figure(full.prepare_s),
-    }
-    if measure.can_see_processes():
-        added_by_fewer = fewer.memory_mb - reference.memory_mb
-        if added_by_fewer >= MAX_MEMORY_MB:
-            raise BenchmarkError(
-                f"the smaller backlog costs {added_by_fewer:.0f} MB of memory, it has to be below {MAX_MEMORY_MB}"
-            )
-        figures["memory_mb"] = figure(full.memory_mb - reference.memory_mb)
-        figures["memory_200k_mb"] = figure(added_by_fewer)
-    return Result(figures, reference.settings)
-
-
-def _reference(options: Options, deadline: Deadline) -> Reference:
-    events = options.scaled(_REFERENCE_EVENTS)
     with (
         engine.project(PLAIN, options.processes) as place,
         engine.serve(place, deadline) as running,
         fanout.connect(place.config) as client,
     ):
-        memory_mb = measure.memory_mb(running.pid) if measure.can_see_processes() else 0.0
-        rounds = [fan_out(client, running, events, options.batch, deadline) for _ in range(options.rounds + 1)]
-        settings = settings_of(
-            place,
-            client,
-            queued_runs=options.scaled(_RUNS),
-            fewer_queued_runs=options.scaled(_FEWER_RUNS),
-            drained_runs=options.scaled(_DRAINED_RUNS),
-            events=events,
-            rounds=options.rounds,
-            batch=options.batch,
-            payload_bytes=PAYLOAD_BYTES,
-            backlog="made by the journal's append_events and commit",
+        memory_mb = measure.memory_mb(running.pid) if measure.can_see_processes() else None
+        settings = _settings(place, client, options)
+
+        def w1() -> float:
+            events = options.scaled(_REFERENCE_EVENTS)
+            return events * FUNCTIONS / fan_out(client, running, events, options.batch, deadline).wall_s
+
+        w1()
+        _, few = _work_off(options, options.scaled(_FEWER_RUNS), w1, deadline)
+        prepare_s, many = _work_off(options, options.scaled(_RUNS), w1, deadline)
+    figures = {
+        "start_s": figure(*(each.start_s for each in many)),
+        "start_empty_s": figure(running.start_s),
+        "runs_per_s": figure(*(each.runs_per_s for each in many)),
+        "w1_runs_per_s": figure(*(each.w1_runs_per_s for each in many)),
+        "ratio": figure(*(each.runs_per_s / each.w1_runs_per_s for each in many)),
+        "wall_s": figure(*(each.wall_s for each in many)),
+        "prepare_s": figure(prepare_s),
+    }
+    if memory_mb is not None:
+        figures["memory_mb"] = figure(*(each.peak_mb - memory_mb for each in many))
+        figures["memory_200k_mb"] = figure(*(each.peak_mb - memory_mb for each in few))
+        _check_memory(figures["memory_200k_mb"])
+    return Result(figures, settings)
+
+
+def _check_memory(added: Figure) -> None:
+    if added.highest >= MAX_MEMORY_MB:
+        raise BenchmarkError(
+            f"the smaller backlog costs {added.highest:.0f} MB of memory, it has to be below {MAX_MEMORY_MB}"
         )
-    wall_s = figure(*(each.wall_s for each in rounds[1:])).median
-    return Reference(events * FUNCTIONS / wall_s, running.start_s, memory_mb, settings)
 
 
-def _drain(options: Options, runs: int, deadline: Deadline) -> Drained:
-    """Make so many queued runs, start an engine, and wait until those of the first events are completed."""
+def _settings(place: Project, client: fanout.Client, options: Options) -> dict[str, Setting]:
+    return settings_of(
+        place,
+        client,
+        queued_runs=options.scaled(_RUNS),
+        fewer_queued_runs=options.scaled(_FEWER_RUNS),
+        drained_runs=options.scaled(_DRAINED_RUNS),
+        events=options.scaled(_REFERENCE_EVENTS),
+        rounds=options.rounds,
+        batch=options.batch,
+        payload_bytes=PAYLOAD_BYTES,
+        backlog="made by the journal's append_events and commit",
+    )
+
+
+def _work_off(options: Options, runs: int, w1: Callable[[], float], deadline: Deadline) -> tuple[float, list[Backlog]]:
+    """Make so many queued runs, then rounds; the seconds that the making took, and the rounds.
+
+    An engine goes on until it has stopped: a portion that it has half done by then is nobody's.
+    """
     events = -(-runs // FUNCTIONS)
-    watched = min(events, -(-options.scaled(_DRAINED_RUNS) // FUNCTIONS))
+    size = -(-options.scaled(_DRAINED_RUNS) // FUNCTIONS)
+    rounds: list[Backlog] = []
     with engine.project(PLAIN, options.processes) as place:
         began = time.monotonic()
         _prepare(place, events, deadline)
         prepare_s = time.monotonic() - began
-        with fanout.connect(place.config) as client, engine.serve(place, deadline) as running:
-            began = time.monotonic()
-            follow_to_completion(client, 1, watched, watched * FUNCTIONS, deadline)
-            wall_s = time.monotonic() - began
-            memory_mb = measure.peak_mb(running.pid) if measure.can_see_processes() else 0.0
-            edges = [AcceptedEvent(key, "", EVENT, is_duplicate=False) for key in (1, watched)]
-            drained = client.wait(edges, deadline.remaining_s())
-    check_runs(drained, expected=watched * FUNCTIONS, steps=STEPS, payload_bytes=PAYLOAD_BYTES)
-    return Drained(prepare_s, running.start_s, wall_s, watched * FUNCTIONS / wall_s, memory_mb)
+        with fanout.connect(place.config) as client:
+            for first_event in range(1, events + 1, size):
+                portion = Watched(first_event, min(first_event + size - 1, events))
+                if len(rounds) < options.rounds and completed(client, portion) < size:
+                    rounds.append(_one_round(place, client, portion, w1(), deadline))
+    return prepare_s, rounds
+
+
+def _one_round(
+    place: Project, client: fanout.Client, portion: Watched, w1_runs_per_s: float, deadline: Deadline
+) -> Backlog:
+    """Start an engine, and wait until all runs of these events are completed.
+
+    Raises:
+        BenchmarkError: one is not, or has other steps than it should.
+    """
+    runs = (portion.last_event - portion.first_event + 1) * FUNCTIONS
+    before = completed(client, portion)
+    with engine.serve(place, deadline) as running:
+        began = time.monotonic()
+        follow_to_completion(client, portion, runs, deadline)
+        wall_s = time.monotonic() - began
+        peak_mb = measure.peak_mb(running.pid) if measure.can_see_processes() else 0.0
+    edges = [AcceptedEvent(key, "", EVENT, is_duplicate=False) for key in (portion.first_event, portion.last_event)]
+    check_runs(client.wait(edges), expected=runs, steps=STEPS, payload_bytes=PAYLOAD_BYTES)
+    return Backlog(running.start_s, wall_s, (runs - before) / wall_s, peak_mb, w1_runs_per_s)
 
 
 def _prepare(place: Project, events: int, deadline: Deadline) -> None:
@@ -139,7 +161,7 @@ def _prepare(place: Project, events: int, deadline: Deadline) -> None:
         writes.routed_to = accepted[-1].key
         writes.runs = [
             NewRun(
-                key=(event.key - 1) * FUNCTIONS + place_of_spec,
+                key=(event.key - 1) * FUNCTIONS + number,
                 id=new_id(now),
                 function=spec.id,
                 event=event.key,
@@ -152,7 +174,7 @@ def _prepare(place: Project, events: int, deadline: Deadline) -> None:
                 replay_of=None,
             )
             for event in accepted
-            for place_of_spec, spec in enumerate(specs, 1)
+            for number, spec in enumerate(specs, 1)
         ]
         journal.commit(writes)
     journal.close()

@@ -33,8 +33,8 @@ def follow_to_end(client: Client, accepted: Sequence[AcceptedEvent], deadline: D
     _follow(client, watched_events(accepted), lambda progress: progress.is_over(), deadline)
 
 
-def follow_to_completion(client: Client, first_event: int, last_event: int, runs: int, deadline: Deadline) -> None:
-    """As `follow_to_end`, for a range of events; then all of their so many runs have to be completed.
+def follow_to_completion(client: Client, watched: Watched, runs: int, deadline: Deadline) -> None:
+    """As `follow_to_end`; then all of the so many runs have to be completed.
 
     Raises:
         BenchmarkError: as above, or they are not.
@@ -46,10 +46,22 @@ def follow_to_completion(client: Client, first_event: int, last_event: int, runs
         counts.update(progress.counts)
         return progress.is_over()
 
-    _follow(client, Watched(first_event, last_event), look, deadline)
+    _follow(client, watched, look, deadline)
     if counts != {RunState.COMPLETED: runs}:
         found = ", ".join(f"{number:,} {state}" for state, number in counts.items())
         raise BenchmarkError(f"there should be {runs:,} completed runs, there are: {found or 'none'}")
+
+
+def completed(client: Client, watched: Watched) -> int:
+    """How many of these runs are completed by now."""
+    counts: dict[RunState, int] = {}
+
+    def look(progress: Progress) -> bool:
+        counts.update(progress.counts)
+        return True
+
+    client.follow(watched, look)
+    return counts.get(RunState.COMPLETED, 0)
 
 
 def _follow(client: Client, watched: Watched, is_done: Callable[[Progress], bool], deadline: Deadline) -> None:

@@ -12,6 +12,7 @@ from benchmarks.measure import Deadline, figure
 from benchmarks.project.fan_out_plain import PAYLOAD_BYTES
 from benchmarks.sending import check_runs, follow_to_completion, send_in_batches
 from benchmarks.settings import Options, Result, Sample, settings_of
+from fanout.client import watched_events
 from fanout.journal import AcceptedEvent
 
 _SAMPLES = 10
@@ -76,4 +77,4 @@ def _run_events(client: fanout.Client, events: int, batch: int, deadline: Deadli
 
 
 def _complete(client: fanout.Client, portion: list[AcceptedEvent], deadline: Deadline) -> None:
-    follow_to_completion(client, portion[0].key, portion[-1].key, len(portion) * FUNCTIONS, deadline)
+    follow_to_completion(client, watched_events(portion), len(portion) * FUNCTIONS, deadline)

@@ -34,10 +34,7 @@ _OTHERS = f"""
 # Runs that one worker process executes at once, 1 to 1024.
 #slots = {DEFAULT_SLOTS}
 
-#[dev]
-# While developing, wait this long before each retry instead of the function's own backoff. Left out, nothing changes.
-# `fanout serve` never uses it.
-#retry_delay = "1s"
+# While developing, wait this long before each retry instead of the function's own backoff; `fanout serve` never does.
 """
 
 _HELLO_PY = '''\
@@ -72,10 +69,11 @@ _FUNCTIONS = {"hello.py": _HELLO_PY, "events/hello.json": _HELLO_JSON}
 
 def starter(folder: Path) -> str:
     """The text of a `fanout.toml` for a project in this folder, every setting explained."""
-    body = {"app": {"id": _app_id(folder), "functions": ["functions"]}}
-    text = _HEADER + tomli_w.dumps(body) + _OTHERS
+    app = {"app": {"id": _app_id(folder), "functions": ["functions"]}}
+    development = {"dev": {"retry_delay": "1s"}}
+    text = _HEADER + tomli_w.dumps(app) + _OTHERS + tomli_w.dumps(development)
     # Read back, so that a comment of ours can never become a setting.
-    if tomllib.loads(text) != body:
+    if tomllib.loads(text) != app | development:
         raise AssertionError(text)
     return text
 

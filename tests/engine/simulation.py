@@ -358,17 +358,17 @@ class _Execution:
                 started_at, pool.clock(), outcome.is_retriable, outcome.retry_after_ms,
             )
         )  # fmt: skip
-        if self.function.spec.is_async and self.is_evicting:
+        if self.is_evicting:
             raise _EvictedError
         if (yield _Call(number)) is not _Verdict.GIVE_UP:
             raise _EvictedError
         self._step_error(step, key)
 
     def _settle(self) -> _Play:
-        while self.unrecorded:
-            number = self.unrecorded.pop()
-            if number in self.worker.calls and (yield _Call(number)) is _Verdict.EVICT:
-                raise _EvictedError
+        while self.unrecorded and not self.is_evicting:
+            if self.unrecorded[-1] in self.worker.calls:
+                yield _Call(self.unrecorded[-1])
+            self.unrecorded.pop()
         if self.is_evicting:
             raise _EvictedError
 
@@ -409,13 +409,13 @@ class _Execution:
         self.worker.pool.wake(self, 0)
 
     def evict(self) -> None:
-        """As Execution.evict: a step that failed is told; a task is cancelled between steps, a thread at the next."""
+        """As Execution.evict: whoever waits is told; a task is cancelled between steps, a thread leaves at the next."""
         self.is_evicting = True
-        for number in self.failed:
-            if self.worker.calls.pop(number, None) is not None and self.waits_for == number:
+        if not self.function.spec.is_async:
+            waiting = [number for number in (*self.failed, *self.unrecorded) if self.worker.calls.pop(number, None)]
+            if self.waits_for in waiting:
                 self.settle(_Verdict.EVICT)
-        self.failed.clear()
-        if self.function.spec.is_async and not self.is_inside and self.waits_for is not None:
+        elif not self.is_inside and self.waits_for is not None:
             self.worker.calls.pop(self.waits_for, None)
             self.settle(_Verdict.EVICT)
 

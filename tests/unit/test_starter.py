@@ -42,10 +42,9 @@ functions = [
 # Runs that one worker process executes at once, 1 to 1024.
 #slots = 32
 
-#[dev]
-# While developing, wait this long before each retry instead of the function's own backoff. Left out, nothing changes.
-# `fanout serve` never uses it.
-#retry_delay = "1s"
+# While developing, wait this long before each retry instead of the function's own backoff; `fanout serve` never does.
+[dev]
+retry_delay = "1s"
 """
     )
 

@@ -24,4 +24,5 @@ def init(
         print(path)
     event = next((path for path in written if path.suffix == ".json"), None)
     if event is not None:
-        say(f"hint: `fanout send {event}` runs it")
+        there = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
+        say(f"hint: `{there}fanout send {event.relative_to(folder)}` runs it")

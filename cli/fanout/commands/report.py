@@ -107,9 +107,9 @@ def tree(runs: Sequence[Run], width: int) -> RenderableType:
             label.no_wrap, label.overflow = True, "ellipsis"
             trees[run.event_id] = Tree(label, guide_style="dim")
         branch = trees[run.event_id].add(_run_line(run, name_width))
-        if run.error is not None and run.state is RunState.FAILED:
+        if run.error is not None and run.state in (RunState.FAILED, RunState.WAITING):
             # On a line of its own: behind the steps it would be cut off on most terminals.
-            branch.add(Text(text.first_line(str(_cause(run) or run.error)), style="red"))
+            branch.add(Text(text.first_line(str(_cause(run) or run.error)), style=text.style(run.state)))
     return Group(*trees.values())
 
 

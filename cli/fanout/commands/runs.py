@@ -17,6 +17,9 @@ from fanout.model import Failure, Run, RunState, Step
 if TYPE_CHECKING:
     from rich.text import Text
 
+_NARROW = 70
+"""Columns below which the list says less, so that what it says can be read."""
+
 runs_app = typer.Typer(rich_markup_mode=None)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -81,8 +84,10 @@ def _print_table(runs: list[Run]) -> None:
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, show_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for heading in ("run", "state", "function", "event", "began", "took"):
-        table.add_column(heading, no_wrap=heading in ("run", "began", "took", "state"), overflow="ellipsis")
+    out = report.console()
+    is_narrow = out.width < _NARROW
+    for heading in ("run", "state", "function", *(() if is_narrow else ("event", "began")), "took"):
+        table.add_column(heading, no_wrap=True, overflow="ellipsis")
     for run in runs:
         state = Text(f"{text.symbol(run.state)} {run.state}", style=text.style(run.state))
         table.add_row(
@@ -90,11 +95,17 @@ def _print_table(runs: list[Run]) -> None:
             Text(run.id[-10:]),
             state,
             Text(text.printable(run.function)),
-            Text(text.printable(run.event_name), style="dim"),
-            Text(text.clock(run.started_at or run.queued_at)),
+            *(
+                ()
+                if is_narrow
+                else (
+                    Text(text.printable(run.event_name), style="dim"),
+                    Text(text.clock(run.started_at or run.queued_at)),
+                )
+            ),
             Text(text.took(run)),
         )
-    report.console().print(table)
+    out.print(table)
 
 
 def _print_run(

@@ -260,6 +260,8 @@ class Engine:
             case Lost():
                 if worker in self._roster:
                     self._attempts.lose(self._tick, worker, message, now)
+                    if not self._roster:
+                        self.load_error = None  # What others could not load may be mended; if not, nobody is left.
                 else:
                     self._lost_while_loading(message)
             case _:
@@ -295,8 +297,8 @@ class Engine:
         tick, self._tick = self._tick, Tick()
         tick.tell_recorded()
         for run in tick.ready:
-            is_alone = run.is_suspect and run.function in self.functions
-            (self._suspects if is_alone else self._queue).append(run)
+            # Suspects as well: only the queue knows which runs it will read from the journal by itself.
+            self._queue.append(run)
         if not self.is_stopping:
             if self.load_error is None:
                 self._pool.grow(self._demand())
@@ -311,15 +313,15 @@ class Engine:
         return min(max(1, self._pool.size(), wanted), processes)
 
     def _start_ready(self, tick: Tick, now: int) -> None:
-        while self._suspects and (worker := self._roster.reserve()) is not None:
-            self._start(tick, self._suspects.popleft(), worker, now)
-        if not self._suspects:
-            self._roster.release()
         while (worker := self._roster.freest()) is not None and (run := self._queue.take()) is not None:
             if run.is_suspect:
                 self._suspects.append(run)
             else:
                 self._start(tick, run, worker, now)
+        while self._suspects and (worker := self._roster.reserve()) is not None:
+            self._start(tick, self._suspects.popleft(), worker, now)
+        if not self._suspects:
+            self._roster.release()
 
     def _start(self, tick: Tick, run: QueuedRun, worker: int, now: int) -> None:
         self._last_claim += 1

@@ -204,14 +204,22 @@ class JournalReader:
             key, id_, function, event_id, event_name, state, reason, attempt, crashes, max_attempts, queued_at, due_at,
             started_at, ended_at, output, replay_of, error_type, message, traceback,
         ) = row  # fmt: skip
-        is_started = started_at is not None and reason != "crashed"
         return Run(
             key=key, id=id_, function=function, event_id=event_id, event_name=event_name, state=RunState(state),
-            reason=reason, attempts=attempt + crashes + is_started, max_attempts=max_attempts, queued_at=queued_at,
+            reason=reason, attempts=_attempts(state, reason, attempt, crashes, started_at), max_attempts=max_attempts,
+            queued_at=queued_at,
             due_at=due_at, started_at=started_at, ended_at=ended_at, output=_raw(output), replay_of=replay_of,
             error=None if error_type is None else Failure(error_type, message, traceback),
             steps=tuple(map(_step, self._all(_STEPS, (key,)))) if steps else (),
         )  # fmt: skip
+
+
+def _attempts(state: str, reason: str | None, attempt: int, crashes: int, started_at: int | None) -> int:
+    """Executions so far, the present one included: failures and crashes that were charged, and one that was not."""
+    charged = attempt + crashes
+    if state == RunState.WAITING:
+        return max(charged, 0 if started_at is None else 1)
+    return charged if started_at is None or reason == "crashed" else charged + 1
 
 
 def _step(row: tuple[Any, ...]) -> Step:

@@ -77,9 +77,11 @@ class Steps:
         """A step begins only when all before it are durable, and not when the execution has to leave."""
         execution = self._execution
         while execution.unrecorded and not execution.is_evicting:
-            call = execution.desk.calls.get(execution.unrecorded.pop())
+            # It stays in the list while this waits, so that an eviction finds it.
+            call = execution.desk.calls.get(execution.unrecorded[-1])
             if isinstance(call, ThreadCall):
                 call.wait()
+            execution.unrecorded.pop()
         if execution.is_evicting:
             execution.has_left = True
             raise Evicted
