@@ -110,7 +110,7 @@ def _settings(place: Project, client: fanout.Client, options: Options) -> dict[s
 def _work_off(options: Options, runs: int, w1: Callable[[], float], deadline: Deadline) -> tuple[float, list[Backlog]]:
     """Make so many queued runs, then rounds; the seconds that the making took, and the rounds.
 
-    An engine goes on until it has stopped: a portion that it has half done by then is nobody's.
+    An engine goes on until it has stopped: a portion of which it has a third by then is no round.
     """
     events = -(-runs // FUNCTIONS)
     size = -(-options.scaled(_DRAINED_RUNS) // FUNCTIONS)

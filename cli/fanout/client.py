@@ -44,6 +44,7 @@ class Client:
         self._journal = SqliteJournal(journal)
         self._follower = Follower(journal.parent)
         self._reader = JournalReader(journal)
+        self._rung_at = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -82,6 +83,7 @@ class Client:
 
     def ring(self) -> bool:
         """Wake the engine and ask it to tell us of news. False if no engine has the journal."""
+        self._rung_at = time.monotonic()
         holder = lock.holder(self._path)
         if holder is None:
             return False
@@ -106,9 +108,12 @@ class Client:
     ) -> bool:
         """Look whenever the engine has news, until `is_done`. False if the time was over, or no engine is left."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        has_engine = True
         while True:
-            has_engine = self.ring()
             began = time.monotonic()
+            # Now and then is enough to stay known to the engine, and to see that it is still there.
+            if began - self._rung_at >= _LONGEST_NAP_S:
+                has_engine = self.ring()
             progress = self._reader.progress(watched)
             if is_done(progress):
                 return True

@@ -213,8 +213,11 @@ class CrashingJournal(SqliteJournal):
         self._execute("PRAGMA synchronous = off")  # No test here cuts the power.
         self._simulation = simulation
 
-    def recover(self) -> None:
-        self._simulation.faults.commit(super().recover)
+    def recover(self, now: int) -> None:
+        def write() -> None:
+            super(CrashingJournal, self).recover(now)
+
+        self._simulation.faults.commit(write)
 
     def commit(self, writes: Writes) -> None:
         def write() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.checker import check
+from tests.engine.checker import FINAL, check, check_history, check_run
 from tests.engine.conftest import Simulate
 from tests.engine.simulation import (
     BEGINNING,
@@ -171,11 +171,47 @@ def test_any_scenario_with_any_crashes(simulate: Simulate, seed: int) -> None:
     check(simulation)
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_any_scenario_with_requests_and_crashes(simulate: Simulate, seed: int) -> None:
+    """Whatever is cancelled and replayed when: all ends, nothing is done twice, others don't notice."""
+    rng = random.Random(seed)
+    simulation: Simulation = simulate(
+        *[any_function(rng, f"f{number}") for number in range(rng.randint(1, 4))],
+        processes=rng.randint(1, 3),
+        slots=rng.randint(1, 4),
+        seed=seed,
+        faults=any_faults(rng),
+    )
+    asked: set[int] = set()
+    for _ in range(rng.randint(2, 6)):
+        simulation.send(*[event(rng.choice(["e", "f"])) for _ in range(rng.randint(1, 4))])
+        simulation.run(for_ms=rng.choice([1, 30, 300]))
+        runs = rng.choices([*simulation.states(), 99], k=rng.randint(0, 3))
+        if rng.random() < 0.5:
+            simulation.cancel(*runs)
+            asked.update(runs)
+        else:
+            simulation.replay(*runs, again=rng.random() < 0.2)
+    simulation.run()
+    assert set(simulation.states().values()) <= FINAL
+    assert simulation.rows("SELECT key FROM request WHERE handled_at IS NULL") == []
+    assert simulation.engine.is_idle()
+    check_history(simulation)
+    for key, function_id, state, replay_of in simulation.rows("SELECT key, function, state, replay_of FROM run"):
+        assert state != "cancelled" or key in asked
+        if replay_of is not None:
+            carried = {step for step, (state, _) in simulation.steps(replay_of).items() if state == "completed"}
+            begun = {each.step for each in simulation.entries(What.BEGIN) if each.run == simulation.run_id(key)}
+            assert not carried & begun
+        elif state != "cancelled":
+            check_run(simulation, key, simulation.functions[function_id])
+
+
 def test_the_scenarios_reach_what_they_are_for(simulate: Simulate) -> None:
     """The random ones are worth their time only while they crash, die, fail and complete."""
     rng = random.Random(1)
     simulation: Simulation = simulate(
-        *[any_function(rng, f"f{number}") for number in range(40)], processes=2, slots=4, faults=Faults(after=[5, 9])
+        *[any_function(rng, f"f{number}") for number in range(100)], processes=2, slots=4, faults=Faults(after=[5, 9])
     )
     simulation.send(event("e"), event("f"))
     simulation.run()

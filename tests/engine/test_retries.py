@@ -125,9 +125,7 @@ def test_attempts_of_the_body_and_of_each_step_are_counted_apart(simulate: Simul
     simulation.run()
     assert simulation.states() == {1: "completed"}
     assert simulation.steps(1) == {key: ("completed", 3) for key in ("s", "t", "t#2")}
-    assert simulation.failures(1) == [
-        (step, attempt, "Broken") for step in ("s", "", "t", "t#2") for attempt in (0, 1)
-    ]
+    assert simulation.failures(1) == [(step, attempt, "Broken") for step in ("s", "", "t", "t#2") for attempt in (0, 1)]
     check(simulation)
 
 
@@ -196,4 +194,3 @@ def test_of_parallel_steps_that_failed_none_is_tried_before_its_time(simulate: S
     assert simulation.engine.next_due == now + 60_000
     simulation.run()
     assert simulation.begun("left")[1] == now + 60_000 - BEGINNING
-

@@ -134,6 +134,34 @@ def test_what_comes_back_is_taken_again_exactly_once() -> None:
     assert Counter(each.key for each in taken) == Counter(range(2 * WINDOW))
 
 
+def appended(journal: FakeJournal, ready: ReadyQueue, runs: list[QueuedRun]) -> None:
+    for each in runs:
+        journal.queued[each.key] = each
+        ready.append(each)
+
+
+def test_what_executes_is_not_taken_again_when_its_emptied_partition_fills_behind_it() -> None:
+    """Its start is not written down, so the journal still offers it; here the clock has gone back."""
+    journal = FakeJournal()
+    ready = journal.loaded()
+    appended(journal, ready, [run(1, rank=1_000)])
+    assert drain(ready) == [run(1, rank=1_000)]
+    late = [run(key, rank=500) for key in range(2, WINDOW + 3)]
+    appended(journal, ready, late)
+    assert drain(ready) == late
+
+
+def test_what_executes_is_not_taken_again_when_others_of_its_emptied_partition_are_lost() -> None:
+    runs = [run(key, rank=key) for key in range(WINDOW + 5)]
+    journal = FakeJournal()
+    ready = journal.loaded()
+    appended(journal, ready, runs)
+    assert drain(ready) == runs
+    lost = runs[: WINDOW + 1]
+    appended(journal, ready, lost)
+    assert drain(ready) == lost
+
+
 def test_a_discarded_run_is_not_taken() -> None:
     journal = FakeJournal(*[run(key) for key in range(5)])
     ready = journal.loaded()

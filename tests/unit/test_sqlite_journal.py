@@ -6,6 +6,7 @@ import re
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -137,8 +138,8 @@ def test_events_are_stored_in_their_order_with_all_that_they_say(journal: Sqlite
     assert ULID.fullmatch(made)
     assert accepted == [AcceptedEvent(1, made, "app/hello", False), AcceptedEvent(2, "given", "app/ünï", False)]
     stored = [
-        StoredEvent(1, made, False, "app/hello", NOW, "{}", None, None),
-        StoredEvent(2, "given", True, "app/ünï", 5, '{"a":1.10}', '{"id":1}', "2"),
+        StoredEvent(1, made, False, "app/hello", NOW, "{}", None, None, NOW),
+        StoredEvent(2, "given", True, "app/ünï", 5, '{"a":1.10}', '{"id":1}', "2", NOW),
     ]
     assert journal.unrouted(0, 10) == stored
     assert [journal.event(key) for key in (1, 2)] == stored
@@ -497,12 +498,12 @@ def test_a_step_goes_on_from_attempt_to_attempt_until_it_is_completed(runs: Sqli
     runs.commit(writes(running=[step(1, "s", "running", attempts=0, started_at=NOW + 30)]))
     assert dump(path)["step"] == [
         {"run": 1, "key": "s", "state": "running", "position": 1, "attempts": 1, "output": None,
-         "started_at": NOW + 10, "ended_at": None},
+         "started_at": NOW + 10, "ended_at": None, "due_at": None},
     ]  # fmt: skip
     runs.commit(writes(steps=[step(1, "s", "completed", 9, attempts=2, started_at=NOW + 30, ended_at=NOW + 40)]))
     assert dump(path)["step"] == [
         {"run": 1, "key": "s", "state": "completed", "position": 1, "attempts": 2, "output": '"kept"',
-         "started_at": NOW + 10, "ended_at": NOW + 40},
+         "started_at": NOW + 10, "ended_at": NOW + 40, "due_at": None},
     ]  # fmt: skip
 
 
@@ -631,10 +632,10 @@ def test_what_a_dead_engine_left_running_is_queued_again_and_nothing_else_change
     runs.commit(writes(noted=[NotedRun(NOW, 1, 0)], running=[step(1, "s", "running")]))
     runs.commit(writes(retried=[RetriedRun(NOW, 3, NOW, 2, 0)], ended=[ended(3)]))
     before = dump(path)
-    runs.recover()
+    runs.recover(NOW)
     before["run"][0]["state"] = "queued"
     assert dump(path) == before
-    runs.recover()
+    runs.recover(NOW)
     assert dump(path) == before
 
 
@@ -774,7 +775,7 @@ def test_an_older_journal_is_brought_up_to_date_step_by_step(runs: SqliteJournal
     later = (*MIGRATIONS, add_column("event"), add_column("meta"))
     with closing(SqliteJournal(path, migrations=later)) as journal:
         after = dump(path)
-        journal.recover()
+        journal.recover(NOW)
     for table in ("event", "meta"):
         before[table] = [row | {"note": "old"} for row in before[table]]
     assert (after, version(path)) == (before, len(later))
@@ -848,6 +849,17 @@ def test_a_place_where_no_journal_can_be_is_named(tmp_path: Path, make: Callable
     with pytest.raises(JournalError) as raised:
         SqliteJournal(path)
     assert raised.value.message == f"the journal `{path}` {reason}"
+
+
+def test_a_new_journal_waits_for_another_process_that_is_making_it(path: Path) -> None:
+    """SQLite asks no busy handler when the log is switched on: the waiting is ours."""
+    with closing(apsw.Connection(str(path))) as other:
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.05, other.execute, ["COMMIT"])
+        release.start()
+        with closing(SqliteJournal(path)) as journal:
+            assert journal.routed_to() == 0
+        release.join()
 
 
 OPEN_AT_ONCE = """

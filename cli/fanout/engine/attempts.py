@@ -11,7 +11,7 @@ from fanout.engine.pool import Lost
 from fanout.engine.roster import Active, Roster
 from fanout.engine.tick import Tick
 from fanout.engine.timers import Timers
-from fanout.model import Failure, RunState, StepState
+from fanout.model import Failure, RunState
 from fanout.protocol import (
     Evict,
     GiveUp,
@@ -69,11 +69,10 @@ class Attempts:
 
     def _fail_step(self, tick: Tick, active: Active, failed: StepFailed, now: int) -> None:
         due_at = self._next_try(active, failed.attempts - 1, failed, now)
+        tick.step_failed(active, failed, now, due_at=due_at)
         if due_at is None:
-            tick.step_failed(active, failed, StepState.FAILED, now)
             tick.tell(active.worker, GiveUp(failed.call))
         else:
-            tick.step_failed(active, failed, StepState.RETRYING, now)
             # With several branches that wait, none is tried before its time.
             active.due_at = max(due_at, active.due_at or 0)
             tick.tell(active.worker, Evict(active.claim))

@@ -70,7 +70,7 @@ class Engine:
         self._clock = clock
         self._new_id = UlidFactory()
 
-        journal.recover()
+        journal.recover(clock())
         self.functions: dict[str, FunctionSpec] = {}
         self._routes = Routes(())
         self._roster = Roster(settings.slots)
@@ -186,18 +186,15 @@ class Engine:
 
     def _route(self, events: list[StoredEvent], now: int) -> None:
         """All runs of an event in one transaction, with the mark that says that it is routed."""
-        started: dict[str, set[str]] = {}
+        started: dict[tuple[str, str], int] = {}
         for event in events:
-            known: set[str] = set()
-            if event.is_id_given:
-                if event.id not in started:
-                    started[event.id] = self._journal.functions_with_id(event.id, now - DUPLICATE_WINDOW_MS)
-                known = started[event.id]
+            since = event.received_at - DUPLICATE_WINDOW_MS
+            known = self._journal.functions_with_id(event.id, since) if event.is_id_given else ()
             for spec in self._routes.match(event.name):
-                if spec.id not in known:
+                if spec.id not in known and started.get((event.id, spec.id), since) <= since:
                     self._new_run(spec, event, now)
                     if event.is_id_given:
-                        known.add(spec.id)
+                        started[event.id, spec.id] = event.received_at
             self._keep(event)
         self._routed_to = self._tick.writes.routed_to = events[-1].key
 

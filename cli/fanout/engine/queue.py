@@ -53,6 +53,7 @@ class ReadyQueue:
         self._functions: Container[str] = ()
         self._partitions: dict[tuple[str, str], _Partition] = {}
         self._turns: deque[_Partition] = deque()
+        self._furthest = _BEFORE_ALL
 
     def load(self, partitions: Iterable[tuple[str, str]], functions: Container[str]) -> None:
         """Begin anew with what the journal has, for the functions that can be started."""
@@ -66,6 +67,9 @@ class ReadyQueue:
         partition = self._partitions.get(name)
         if partition is None:
             partition = self._partitions[name] = _Partition(*name, is_partial=False)
+            # What an emptied partition gave out may still execute, and the journal calls it queued until it is noted:
+            # whatever is fetched has to lie beyond it.
+            partition.cursor = self._furthest
             if run.function in self._functions:
                 self._turns.append(partition)
         partition.add(run)
@@ -80,6 +84,7 @@ class ReadyQueue:
             if partition.runs or partition.is_partial:
                 self._turns.append(partition)
             else:
+                self._furthest = max(self._furthest, partition.cursor)
                 del self._partitions[partition.function, partition.key]
             if run is not None:
                 return run

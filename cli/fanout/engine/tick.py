@@ -45,9 +45,20 @@ class Tick:
         )  # fmt: skip
         self._recorded.append((active, step.call))
 
-    def step_failed(self, active: Active, step: StepFailed, state: StepState, now: int) -> None:
+    def step_failed(self, active: Active, step: StepFailed, now: int, *, due_at: int | None) -> None:
+        state = StepState.FAILED if due_at is None else StepState.RETRYING
         self.writes.steps.append(
-            StepRow(active.run.key, step.key, state, step.position, step.attempts, None, step.started_at, step.ended_at)
+            StepRow(
+                active.run.key,
+                step.key,
+                state,
+                step.position,
+                step.attempts,
+                None,
+                step.started_at,
+                step.ended_at,
+                due_at,
+            )
         )
         self.failed(active, step.key, step.attempts - 1, step.failure, now)
 

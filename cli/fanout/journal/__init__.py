@@ -34,6 +34,7 @@ class StoredEvent(NamedTuple):
     data: str
     user: str | None
     v: str | None
+    received_at: int
 
     def envelope(self) -> tuple[str, str, int, str, str | None, str | None]:
         return self.id, self.name, self.ts, self.data, self.user, self.v
@@ -121,6 +122,8 @@ class StepRow(NamedTuple):
     output: str | None
     started_at: int
     ended_at: int | None
+    due_at: int | None = None
+    """When a retrying step is tried again."""
 
 
 class FailureRow(NamedTuple):
@@ -182,8 +185,8 @@ class Appender(Protocol):
 class Journal(Appender, Protocol):
     """What the engine asks. All reads are bounded."""
 
-    def recover(self) -> None:
-        """Put back into the queue what a dead engine left running."""
+    def recover(self, now: int) -> None:
+        """Put back into the queue what a dead engine left running; what has a step to retry waits for its time."""
 
     def commit(self, writes: Writes) -> None:
         """Make all of it durable in one transaction, or raise JournalError and change nothing."""

@@ -43,13 +43,16 @@ _CARRY_STEPS = """
   SELECT ?, key, state, position, attempts, output, started_at, ended_at
   FROM step WHERE run = ? AND state = 'completed'"""
 _UPSERT_STEP = """
-  INSERT INTO step (run, key, state, position, attempts, output, started_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+  INSERT INTO step (run, key, state, position, attempts, output, started_at, ended_at, due_at)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (run, key) DO UPDATE SET state = excluded.state, attempts = excluded.attempts, output = excluded.output,
-    started_at = min(started_at, excluded.started_at), ended_at = excluded.ended_at
+    started_at = min(started_at, excluded.started_at), ended_at = excluded.ended_at,
+    due_at = excluded.due_at
   WHERE state IN ('running', 'retrying')"""
 _SHOW_STEP = """
-  INSERT INTO step (run, key, state, position, attempts, output, started_at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-  ON CONFLICT (run, key) DO UPDATE SET state = 'running', ended_at = NULL WHERE state = 'retrying'"""
+  INSERT INTO step (run, key, state, position, attempts, output, started_at, ended_at, due_at)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+  ON CONFLICT (run, key) DO UPDATE SET state = 'running', ended_at = NULL, due_at = NULL WHERE state = 'retrying'"""
 _INSERT_FAILURE = "INSERT INTO failure (run, step, attempt, type, message, traceback, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _END_RUN = f"""
   UPDATE run SET state = ?, reason = ?, output = ?, started_at = coalesce(started_at, ?), ended_at = ?, crashes = ?,
@@ -71,6 +74,7 @@ _CANCEL_RUN = f"""
   UPDATE run SET state = 'cancelled', due_at = NULL, ended_at = ?
   WHERE key = ? AND state IN {_states(RunInput.CANCEL)}"""
 _HANDLE_REQUEST = "UPDATE request SET handled_at = ? WHERE key = ? AND handled_at IS NULL"
+_STORED_EVENT = "key, id, is_id_given, name, ts, data, user, v, received_at"
 _QUEUED_RUN = "key, id, function, partition, event, rank, attempt, crashes, is_suspect"
 
 MIGRATIONS: tuple[str, ...] = ((files("fanout.journal") / "sqlite_schema.sql").read_text(),)
@@ -109,8 +113,7 @@ class SqliteJournal:
             raise
 
     def _prepare(self, migrations: Sequence[str]) -> None:
-        if self._scalar("PRAGMA journal_mode") != "wal":
-            self._execute("PRAGMA journal_mode = wal")
+        self._switch_log_on()
         self._execute("PRAGMA synchronous = full")
         self._execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
         check_version(self._path, self._scalar("PRAGMA user_version"), len(migrations))
@@ -122,6 +125,20 @@ class SqliteJournal:
                     # A statement that returns rows would stop the script there until they are taken.
                     self._execute(script).fetchall()
                 self._execute(f"PRAGMA user_version = {len(migrations)}")
+
+    def _switch_log_on(self) -> None:
+        # SQLite does not ask the busy handler here: of several processes that make a journal, all but one would fail.
+        has_patience, tries = _Patience(), 0
+        while True:
+            try:
+                if self._scalar("PRAGMA journal_mode") != "wal":
+                    self._execute("PRAGMA journal_mode = wal")
+            except apsw.BusyError:
+                if not has_patience(tries):
+                    raise
+                tries += 1
+            else:
+                return
 
     def close(self) -> None:
         self._connection.close()
@@ -173,9 +190,14 @@ class SqliteJournal:
 
     # The engine.
 
-    def recover(self) -> None:
+    def recover(self, now: int) -> None:
         with readable_errors(self._path), self._transaction():
             self._execute("UPDATE run SET state = 'queued' WHERE state = 'running'")
+            self._execute(
+                """UPDATE run SET state = 'waiting', due_at = (SELECT max(due_at) FROM step WHERE run = run.key)
+                   WHERE state = 'queued' AND key IN (SELECT run FROM step WHERE due_at > ?)""",
+                (now,),
+            )
 
     def commit(self, writes: Writes) -> None:
         with readable_errors(self._path), self._transaction():
@@ -228,7 +250,7 @@ class SqliteJournal:
 
     def unrouted(self, after: int, limit: int) -> list[StoredEvent]:
         rows = self._execute(
-            "SELECT key, id, is_id_given, name, ts, data, user, v FROM event WHERE key > ? ORDER BY key LIMIT ?",
+            f"SELECT {_STORED_EVENT} FROM event WHERE key > ? ORDER BY key LIMIT ?",
             (after, limit),
         )
         return [StoredEvent._make(row) for row in rows]
@@ -241,9 +263,7 @@ class SqliteJournal:
         return {row[0] for row in rows}
 
     def event(self, key: int) -> StoredEvent:
-        row = self._execute(
-            "SELECT key, id, is_id_given, name, ts, data, user, v FROM event WHERE key = ?", (key,)
-        ).fetchall()
+        row = self._execute(f"SELECT {_STORED_EVENT} FROM event WHERE key = ?", (key,)).fetchall()
         return StoredEvent._make(row[0])
 
     def partitions(self) -> Iterable[tuple[str, str]]:

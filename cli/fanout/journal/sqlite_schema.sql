@@ -9,7 +9,7 @@
 --          it was found guilty of; a suspect (one of several in a dead worker) next runs alone in a worker.
 --          A replay is a run of its own, with `replay_of` set; the run it came from is never touched.
 -- step     A named piece of work inside a run: `charge`, then `charge#2` for the second of that name. A completed
---          or failed step never changes again. `position` is the order in which steps were first reached.
+--          or failed step never changes again; a retrying one is due at `due_at`. `position` is the order in which steps were first reached.
 -- failure  One failed attempt of a step, or of the code between steps (step = '').
 -- request  What other processes ask of the engine: replay, cancel. Any process may append one.
 -- meta     A few single values.
@@ -71,10 +71,14 @@ CREATE TABLE step (
   output     TEXT,
   started_at INTEGER NOT NULL,
   ended_at   INTEGER,
+  due_at     INTEGER,
   PRIMARY KEY (run, key),
   CHECK ((state = 'completed') = (output IS NOT NULL)),
-  CHECK ((state = 'running') = (ended_at IS NULL))
+  CHECK ((state = 'running') = (ended_at IS NULL)),
+  CHECK (state = 'retrying' OR due_at IS NULL)
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX step_due ON step (due_at) WHERE due_at IS NOT NULL;
 
 CREATE TABLE failure (
   run       INTEGER NOT NULL REFERENCES run (key),
