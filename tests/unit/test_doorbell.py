@@ -58,6 +58,13 @@ def test_the_engine_can_wake_itself(bell: Doorbell) -> None:
     assert [bell.answer(), bell.answer()] == [True, False]
 
 
+def test_an_engine_that_wakes_itself_does_not_follow_itself(bell: Doorbell) -> None:
+    bell.ring()
+    assert bell.answer() is True
+    bell.tell_followers()
+    assert bell.answer() is False
+
+
 def test_a_nudge_wakes_who_waits_for_the_socket(bell: Doorbell) -> None:
     nudge(bell.path)
     assert select([bell.socket], [], [], 0)[0] == [bell.socket]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +45,12 @@ def test_ids_of_one_millisecond_grow_and_stay_in_it() -> None:
     made = [new_id(5) for _ in range(10_000)]
     assert made == sorted(set(made))
     assert {decode(each) >> 80 for each in made} == {5}
+
+
+def test_the_largest_chance_leaves_room_to_count_within_the_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.urandom", lambda size: b"\xff" * size)
+    new_id = UlidFactory()
+    assert [decode(new_id(5)) >> 80 for _ in range(1_000)] == [5] * 1_000
 
 
 def test_ids_grow_when_the_clock_goes_back_and_follow_it_when_it_is_ahead_again() -> None:

@@ -169,6 +169,31 @@ def test_an_engine_waits_for_an_asker_that_is_slow(journal: Path, left: str) -> 
     lock.release()
 
 
+def test_two_engines_that_wait_for_a_slow_asker_do_not_keep_each_other_out(journal: Path) -> None:
+    for _ in range(10):
+        lock_file = journal.with_name("journal.db.lock")
+        lock_file.touch()
+        file = os.open(lock_file, os.O_RDWR)
+        fcntl.flock(file, fcntl.LOCK_SH)
+        results: list[EngineLock | JournalBusyError] = []
+
+        def engine(results: list[EngineLock | JournalBusyError] = results) -> None:
+            try:
+                results.append(EngineLock(journal))
+            except JournalBusyError as error:
+                results.append(error)
+
+        engines = [threading.Thread(target=engine) for _ in range(2)]
+        for each in engines:
+            each.start()
+        os.close(file)
+        for each in engines:
+            each.join()
+        taken = [each for each in results if isinstance(each, EngineLock)]
+        assert (len(taken), len(results)) == (1, 2)
+        taken[0].release()
+
+
 def test_of_many_that_start_at_once_exactly_one_gets_it(journal: Path) -> None:
     start = threading.Barrier(8)
     taken: list[EngineLock] = []

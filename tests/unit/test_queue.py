@@ -191,6 +191,12 @@ def test_runs_without_code_wait_in_the_journal_and_are_told_of() -> None:
     assert {function for function, *_ in journal.fetches} == {"f"}
 
 
+def test_what_is_appended_without_code_is_told_of_and_not_taken() -> None:
+    ready = FakeJournal().loaded()
+    ready.append(run(1, "gone"))
+    assert (ready.take(), ready.has_ready(), ready.stranded()) == (None, False, {"gone"})
+
+
 def test_loading_again_with_the_code_starts_what_was_stranded() -> None:
     journal = FakeJournal(run(1, "gone"))
     ready = journal.loaded()

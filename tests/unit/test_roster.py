@@ -55,10 +55,16 @@ def test_a_slot_is_free_again_when_an_execution_ends() -> None:
 
 def test_a_worker_that_leaves_gives_back_what_it_executed_in_the_order_of_its_start() -> None:
     workers = roster(1, 2, slots=9)
-    started = [start(workers, claim, 1 + claim % 2) for claim in (1, 12, 3, 24, 5)]
-    assert workers.leave(2) == [started[0], started[2], started[4]]
-    assert workers.active == {12: started[1], 24: started[3]}
+    started = [start(workers, claim, 1 + claim % 2) for claim in (1, 8, 17, 24, 9)]
+    assert workers.leave(2) == [started[0], started[4], started[2]]
+    assert workers.active == {8: started[1], 24: started[3]}
     assert (len(workers), 2 in workers, workers.freest()) == (1, False, 1)
+
+
+def test_the_order_is_that_of_the_claims() -> None:
+    workers = roster(1, slots=9)
+    eight, one = start(workers, 8, 1), start(workers, 1, 1)
+    assert workers.leave(1) == [one, eight]
 
 
 def test_a_worker_that_never_joined_leaves_nothing() -> None:

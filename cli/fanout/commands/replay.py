@@ -54,7 +54,7 @@ def replay(
 
     watched, waited = waiting.put_and_wait(settings, put, timeout_s=timeout, is_quiet=as_json)
     with JournalReader(settings.journal) as reader:
-        made = reader.watched_runs(watched)
+        made = reader.watched_runs(watched, outputs=as_json)
     if as_json:
         report.print_json({"runs": [report.run_json(run) for run in made], "planned": len(chosen)})
     else:

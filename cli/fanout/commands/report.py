@@ -69,7 +69,9 @@ class LiveReport:
             self._live.start()
         height = self._live.console.height - 2
         if sum(progress.counts.values()) < min(height, _MOST_LIVE_RUNS):
-            shown: RenderableType = tree(self._reader.watched_runs(self._watched), self._live.console.width)
+            shown: RenderableType = tree(
+                self._reader.watched_runs(self._watched, outputs=False), self._live.console.width
+            )
         else:
             shown = counts_line(progress)
         self._live.update(shown, refresh=True)

@@ -55,7 +55,7 @@ def send(
         return
     watched, waited = waiting.put_and_wait(settings, put, timeout_s=timeout, is_quiet=as_json)
     with JournalReader(settings.journal) as reader:
-        runs = reader.watched_runs(watched)
+        runs = reader.watched_runs(watched, outputs=as_json)
         stranded = reader.waiting_for_code(sorted(waited.stranded))
     if as_json:
         report.print_json({"events": report.events_json(accepted), "runs": [report.run_json(run) for run in runs]})

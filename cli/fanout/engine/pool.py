@@ -199,6 +199,15 @@ class LocalPool:
             worker.tail.append(text)
             self.on_output(text)
 
+    def _read_last_output(self, worker: _Worker) -> None:
+        if worker.pipe >= 0:
+            self._read_output(worker)
+        if worker.output:
+            # A line without an end is a line too, now that nothing more can come.
+            text, worker.output = worker.output.decode("utf-8", "replace"), b""
+            worker.tail.append(text)
+            self.on_output(text)
+
     def _bury(self, worker: _Worker, arrivals: list[Arrival], reason: str = "") -> None:
         """Read what it still said, reap it, end what it started, and say why it is gone."""
         status, usage = _reap(worker.pid)
@@ -206,8 +215,7 @@ class LocalPool:
         self._read_rest(worker, arrivals)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(worker.pid, signal.SIGKILL)
-        if worker.pipe >= 0:
-            self._read_output(worker)
+        self._read_last_output(worker)
         self._forget(worker)
         why = f"{reason or explain(status)}, peak memory {usage.ru_maxrss * _RSS_UNIT / 2**20:,.0f} MB"
         arrivals.append((worker.number, Lost(f"worker {worker.number} (pid {worker.pid}) {why}", tuple(worker.tail))))

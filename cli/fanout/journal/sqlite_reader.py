@@ -15,18 +15,26 @@ from fanout.model import Failure, Run, RunState, Step, StepState
 
 _RUN = """
   SELECT run.key, run.id, run.function, event.id, event.name, run.state, run.reason, run.attempt, run.crashes,
-         run.max_attempts, run.queued_at, run.due_at, run.started_at, run.ended_at, run.output, original.id,
+         run.max_attempts, run.queued_at, run.due_at, run.started_at, run.ended_at, {output}, original.id,
          failure.type, failure.message, failure.traceback
   FROM run JOIN event ON event.key = run.event
   LEFT JOIN run original ON original.key = run.replay_of
   LEFT JOIN failure ON run.state IN ('failed', 'waiting') AND failure.rowid =
     (SELECT max(rowid) FROM failure WHERE failure.run = run.key AND (run.state = 'waiting' OR failure.step = ''))"""
 _STEPS = """
-  SELECT step.key, step.state, step.attempts, step.started_at, step.ended_at, step.output,
+  SELECT step.key, step.state, step.attempts, step.started_at, step.ended_at, {output},
          failure.type, failure.message, failure.traceback
   FROM step LEFT JOIN failure ON step.state IN ('failed', 'retrying') AND failure.rowid =
     (SELECT max(rowid) FROM failure WHERE failure.run = step.run AND failure.step = step.key)
   WHERE step.run = ? ORDER BY step.started_at, step.position"""
+
+
+def _run(*, outputs: bool) -> str:
+    return _RUN.format(output="run.output" if outputs else "NULL")
+
+
+def _steps(*, outputs: bool) -> str:
+    return _STEPS.format(output="step.output" if outputs else "NULL")
 
 
 class Progress(NamedTuple):
@@ -118,11 +126,14 @@ class JournalReader:
         dues = [due for _, _, due in rows if due is not None]
         return Progress({RunState(state): n for state, n, _ in rows}, bool(is_routed), min(dues, default=None))
 
-    def watched_runs(self, watched: Watched, *, limit: int = -1, steps: bool = True) -> list[Run]:
-        """The runs that are waited for, in the order in which they were made."""
+    def watched_runs(self, watched: Watched, *, outputs: bool = True) -> list[Run]:
+        """The runs that are waited for, with their steps, in the order in which they were made.
+
+        Outputs may be large: without them, what people are shown costs the same for any.
+        """
         where, bindings = watched.where()
-        rows = self._all(f"{_RUN} WHERE {where} ORDER BY run.key LIMIT ?", (*bindings, limit))
-        return [self._run(row, steps=steps) for row in rows]
+        rows = self._all(f"{_run(outputs=outputs)} WHERE {where} ORDER BY run.key", bindings)
+        return [self._made(row, _steps(outputs=outputs)) for row in rows]
 
     def runs(
         self, *, states: Iterable[RunState] = (), function: str | None = None, limit: int = -1, ids: Sequence[str] = ()
@@ -138,8 +149,10 @@ class JournalReader:
         if ids:
             conditions.append(f"run.id IN ({', '.join('?' * len(ids))})")
             bindings += ids
-        rows = self._all(f"{_RUN} WHERE {' AND '.join(conditions)} ORDER BY run.key DESC LIMIT ?", (*bindings, limit))
-        return [self._run(row, steps=False) for row in rows]
+        rows = self._all(
+            f"{_run(outputs=True)} WHERE {' AND '.join(conditions)} ORDER BY run.key DESC LIMIT ?", (*bindings, limit)
+        )
+        return [self._made(row, None) for row in rows]
 
     def run(self, id_part: str) -> Run:
         """The run with this id, or the only one whose id begins or ends so; with its steps.
@@ -149,14 +162,15 @@ class JournalReader:
             UsageError: there are several.
         """
         part = id_part.upper()
-        rows = self._all(f"{_RUN} WHERE run.id >= ? AND run.id < ? LIMIT 2", (part, part + "~")) or self._all(
-            f"{_RUN} WHERE substr(run.id, -length(?)) = ? LIMIT 2", (part, part)
+        select = _run(outputs=True)
+        rows = self._all(f"{select} WHERE run.id >= ? AND run.id < ? LIMIT 2", (part, part + "~")) or self._all(
+            f"{select} WHERE substr(run.id, -length(?)) = ? LIMIT 2", (part, part)
         )
         if not rows:
             raise NotFoundError(f"there is no run `{id_part}`", hint="`fanout runs` lists them")
         if len(rows) > 1:
             raise UsageError(f"several runs have ids that begin or end with `{id_part}`", hint="give more of it")
-        return self._run(rows[0], steps=True)
+        return self._made(rows[0], _steps(outputs=True))
 
     def event_data(self, run: int) -> str:
         """The data of the run's event, as JSON text."""
@@ -199,7 +213,7 @@ class JournalReader:
         )
         return [key for (key,) in rows]
 
-    def _run(self, row: tuple[Any, ...], *, steps: bool) -> Run:
+    def _made(self, row: tuple[Any, ...], steps: str | None) -> Run:
         (
             key, id_, function, event_id, event_name, state, reason, attempt, crashes, max_attempts, queued_at, due_at,
             started_at, ended_at, output, replay_of, error_type, message, traceback,
@@ -210,7 +224,7 @@ class JournalReader:
             queued_at=queued_at,
             due_at=due_at, started_at=started_at, ended_at=ended_at, output=_raw(output), replay_of=replay_of,
             error=None if error_type is None else Failure(error_type, message, traceback),
-            steps=tuple(map(_step, self._all(_STEPS, (key,)))) if steps else (),
+            steps=tuple(map(_step, self._all(steps, (key,)))) if steps else (),
         )  # fmt: skip
 
 
