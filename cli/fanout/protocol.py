@@ -167,7 +167,7 @@ class FrameReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes | memoryview) -> list[bytes]:
         """The bodies that are complete with `data`; the rest is kept."""
         buffer = self._buffer
         buffer += data

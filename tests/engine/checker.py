@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from tests.engine.simulation import FOREVER, Body, Fail, Function, Simulation, Step, What, nth
+from tests.engine.scripts import FOREVER, Body, Fail, Function, Step, What, nth
+from tests.engine.simulation import Simulation
 
 FINAL = {"completed", "failed", "cancelled", "skipped"}
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.engine.checker import FINAL, check, check_history, check_run
 from tests.engine.conftest import Simulate
-from tests.engine.simulation import (
+from tests.engine.scripts import (
     BEGINNING,
     FAIL,
     FATAL,
@@ -21,12 +21,12 @@ from tests.engine.simulation import (
     Faults,
     Function,
     Outcome,
-    Simulation,
     Step,
     What,
     event,
     function,
 )
+from tests.engine.simulation import Simulation
 
 MIXED = (
     function("plain", Step("one"), Step("two", takes_ms=30), Step("one")),

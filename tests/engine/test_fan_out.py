@@ -6,7 +6,8 @@ from fanout.journal import DUPLICATE_WINDOW_MS
 from fanout.protocol import Recorded
 from tests.engine.checker import check
 from tests.engine.conftest import Simulate
-from tests.engine.simulation import BEGINNING, LOAD_MS, Body, Step, event, function
+from tests.engine.scripts import BEGINNING, Body, Step, event, function
+from tests.engine.workers import LOAD_MS
 
 
 def test_one_event_starts_every_function_that_listens(simulate: Simulate) -> None:

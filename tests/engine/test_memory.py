@@ -9,7 +9,8 @@ from fanout.engine.queue import WINDOW
 from fanout.journal import QueuedRun
 from tests.engine.checker import check_fan_out
 from tests.engine.conftest import Simulate
-from tests.engine.simulation import BEGINNING, Simulation, Step, event, function
+from tests.engine.scripts import BEGINNING, Step, event, function
+from tests.engine.simulation import Simulation
 
 
 def held(simulation: Simulation) -> int:

@@ -7,7 +7,8 @@ import pytest
 from fanout.protocol import Start
 from tests.engine.checker import check_history
 from tests.engine.conftest import Simulate
-from tests.engine.simulation import FATAL, FOREVER, OK, Body, Simulation, Step, event, function
+from tests.engine.scripts import FATAL, FOREVER, OK, Body, Step, event, function
+from tests.engine.simulation import Simulation
 
 
 def all_handled(simulation: Simulation) -> bool:
@@ -228,7 +229,7 @@ def test_a_replay_is_a_new_run_with_the_completed_steps_of_the_old(simulate: Sim
         ("a", 1, "completed", 1, 0)
     ]
     assert simulation.rows("SELECT * FROM run WHERE key <= 2") == before
-    assert simulation.steps(3) == {key: ("completed", 1) for key in ("one", "two", "three", "four")}
+    assert simulation.steps(3) == dict.fromkeys(("one", "two", "three", "four"), ("completed", 1))
     assert simulation.steps(1)["three"] == ("failed", 1)
     assert [len(simulation.begun(step)) for step in ("one", "two", "three", "four")] == [1, 1, 2, 1]
     outputs = "SELECT output FROM step WHERE run = ? AND key IN ('one', 'two') ORDER BY key"

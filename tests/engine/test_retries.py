@@ -11,7 +11,8 @@ from fanout.model import Backoff, Failure
 from fanout.protocol import StepFailed
 from tests.engine.checker import check
 from tests.engine.conftest import Simulate
-from tests.engine.simulation import BEGINNING, FAIL, FATAL, OK, Body, Fail, Outcome, Script, Simulation, Step, function
+from tests.engine.scripts import BEGINNING, FAIL, FATAL, OK, Body, Fail, Outcome, Script, Step, function
+from tests.engine.simulation import Simulation
 
 TWICE: tuple[Outcome, ...] = (FAIL, FAIL, OK)
 SCRIPTS: dict[str, Script] = {"step": (Step("s", TWICE),), "body": (Step("s"), Body(TWICE), Step("t"))}
@@ -124,7 +125,7 @@ def test_attempts_of_the_body_and_of_each_step_are_counted_apart(simulate: Simul
     simulation.send()
     simulation.run()
     assert simulation.states() == {1: "completed"}
-    assert simulation.steps(1) == {key: ("completed", 3) for key in ("s", "t", "t#2")}
+    assert simulation.steps(1) == dict.fromkeys(("s", "t", "t#2"), ("completed", 3))
     assert simulation.failures(1) == [(step, attempt, "Broken") for step in ("s", "", "t", "t#2") for attempt in (0, 1)]
     check(simulation)
 

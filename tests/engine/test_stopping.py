@@ -6,7 +6,8 @@ import pytest
 
 from tests.engine.checker import check
 from tests.engine.conftest import Simulate
-from tests.engine.simulation import FAIL, FATAL, OK, Body, Simulation, Step, What, event, function
+from tests.engine.scripts import FAIL, FATAL, OK, Body, Step, What, event, function
+from tests.engine.simulation import Simulation
 
 
 def stopped(simulation: Simulation) -> None:

@@ -320,7 +320,7 @@ def test_a_lost_run_is_queued_with_what_it_is_charged_with(runs: SqliteJournal, 
     runs.commit(writes(noted=[NotedRun(NOW + 1, 1, 0)]))
     runs.commit(writes(lost=[LostRun(1, True, 1, 0)]))
     assert run_row(path, 1) == before | {"crashes": 1, "is_suspect": 1, "started_at": NOW + 1}
-    assert runs.queued("f1", "", (0, 0), 9) == [QueuedRun(1, "RUN1", "f1", "", 1, NOW, 0, 1, True, False)]
+    assert runs.queued("f1", "", (0, 0), 9) == [QueuedRun(1, "RUN1", "f1", "", 1, NOW, 0, 1, True, True)]
 
 
 def test_a_queued_or_a_waiting_run_can_be_cancelled(runs: SqliteJournal, path: Path) -> None:
@@ -587,7 +587,7 @@ def test_queued_runs_come_in_order_beyond_a_place_and_bounded(runs: SqliteJourna
     runs.commit(writes(runs=[*made, new_run(17, function="g", partition="other", replay_of=1)]))
     everything = runs.queued("g", "p", (-(2**62), 0), 99)
     assert everything == [
-        QueuedRun(key, f"RUN{key}", "g", "p", 1, ranks[key], 0, 0, False, False) for key in (16, 12, 15, 11, 13, 14)
+        QueuedRun(key, f"RUN{key}", "g", "p", 1, ranks[key], 0, 0, False, True) for key in (16, 12, 15, 11, 13, 14)
     ]
     after, paged = (-(2**62), 0), []
     while page := runs.queued("g", "p", after, 2):
@@ -606,7 +606,7 @@ def test_runs_are_due_when_their_time_has_come_the_earliest_first(runs: SqliteJo
     assert runs.due(NOW + 9, 9) == []
     assert [each.key for each in runs.due(NOW + 10, 9)] == [2]
     assert runs.due(NOW + 30, 2) == [
-        QueuedRun(key, f"RUN{key}", f"f{key}", "", 1, NOW, 1, 0, False, False) for key in (2, 3)
+        QueuedRun(key, f"RUN{key}", f"f{key}", "", 1, NOW, 1, 0, False, True) for key in (2, 3)
     ]
     runs.commit(writes(due=[(NOW + 30, 2), (NOW + 30, 3)]))
     assert (runs.next_due(), [each.key for each in runs.due(NOW + 99, 9)]) == (NOW + 30, [1])
@@ -893,3 +893,9 @@ def test_processes_that_make_the_same_journal_at_once_share_it(path: Path) -> No
     assert sorted(keys) == ["1\n", "2\n", "3\n", "4\n"]
     assert [each.returncode for each in processes] == [0] * 4
     assert [row["key"] for row in dump(path)["event"]] == [1, 2, 3, 4]
+
+
+def test_a_run_with_steps_is_not_fresh(runs: SqliteJournal) -> None:
+    assert runs.queued("f1", "", (0, 0), 9)[0].is_fresh
+    runs.commit(writes(steps=[step(1, "s", "completed")]))
+    assert not runs.queued("f1", "", (0, 0), 9)[0].is_fresh

@@ -80,6 +80,8 @@ class LocalPool:
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, _Worker] = {}
         self._last_number = 0
+        # One for all: a new one for each receive would be asked from the system and given back every time.
+        self._buffer = memoryview(bytearray(_RECEIVE_BYTES))
         self._next_look = 0.0
         # A death that no pidfd tells of (macOS, where a child of the worker's kept the socket open) is looked for.
         self._has_pidfd = hasattr(os, "pidfd_open")
@@ -165,11 +167,11 @@ class LocalPool:
 
     def _read_messages(self, worker: _Worker, arrivals: list[Arrival]) -> None:
         try:
-            data = worker.socket.recv(_RECEIVE_BYTES)
+            data = self._buffer[: worker.socket.recv_into(self._buffer)]
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            data = b""
+            data = self._buffer[:0]
         if not data:
             self._bury(worker, arrivals)
             return

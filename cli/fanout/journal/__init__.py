@@ -41,7 +41,7 @@ class StoredEvent(NamedTuple):
 
 
 class QueuedRun(NamedTuple):
-    """A run that is ready to start. `is_fresh`: never started, so it has no steps to look up."""
+    """A run that is ready to start. `is_fresh`: the journal has no steps of it."""
 
     key: int
     id: str

@@ -75,7 +75,8 @@ _CANCEL_RUN = f"""
   WHERE key = ? AND state IN {_states(RunInput.CANCEL)}"""
 _HANDLE_REQUEST = "UPDATE request SET handled_at = ? WHERE key = ? AND handled_at IS NULL"
 _STORED_EVENT = "key, id, is_id_given, name, ts, data, user, v, received_at"
-_QUEUED_RUN = "key, id, function, partition, event, rank, attempt, crashes, is_suspect"
+_QUEUED_RUN = """key, id, function, partition, event, rank, attempt, crashes, is_suspect,
+  NOT EXISTS (SELECT 1 FROM step WHERE step.run = run.key)"""
 
 MIGRATIONS: tuple[str, ...] = ((files("fanout.journal") / "sqlite_schema.sql").read_text(),)
 """Each brings a journal from the version of its index to the next; `user_version` says where a journal is."""
@@ -284,7 +285,7 @@ class SqliteJournal:
                 ORDER BY rank, key LIMIT ?""",
             (function, partition, *after, limit),
         )
-        return [QueuedRun._make((*row, False)) for row in rows]
+        return [QueuedRun._make(row) for row in rows]
 
     def due(self, now: int, limit: int) -> list[QueuedRun]:
         rows = self._execute(
@@ -292,7 +293,7 @@ class SqliteJournal:
                 WHERE state = 'waiting' AND due_at <= ? ORDER BY due_at LIMIT ?""",
             (now, limit),
         )
-        return [QueuedRun._make((*row, False)) for row in rows]
+        return [QueuedRun._make(row) for row in rows]
 
     def next_due(self) -> int | None:
         due_at: int | None = self._scalar("SELECT min(due_at) FROM run INDEXED BY run_due WHERE state = 'waiting'")
