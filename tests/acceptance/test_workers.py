@@ -333,3 +333,130 @@ def test_the_folder_of_the_project_is_where_functions_run(project: Project) -> N
     [run] = project.fanout("send", "--config", str(project.root), "--name", "app/go", "--json").json()["runs"]
     assert Path(run["output"]) == project.root.resolve()
     assert time.time() * 1000 - run["ended_at"] < 60_000
+
+
+def test_a_name_that_looks_like_a_repeated_one_is_refused(project: Project) -> None:
+    project.write(
+        """
+        @fanout.function(trigger=fanout.on("app/go"))
+        def f(ctx: Context):
+            for name in ("x", "x", "x#2"):
+                ctx.step.run(name, int)
+
+        @fanout.function(trigger=fanout.on("app/go"))
+        def g(ctx: Context):
+            ctx.step.run("issue #12b", int)
+        """
+    )
+    first, second = project.send("app/go").json()["runs"]
+    assert (first["state"], second["state"]) == ("failed", "completed")
+    assert first["error"]["message"] == "the step name `x#2` ends in `#` and a number"
+
+
+def test_steps_may_be_called_from_the_user_s_own_threads(project: Project) -> None:
+    project.write(
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
+        @fanout.function(trigger=fanout.on("app/go"))
+        def f(ctx: Context):
+            ctx.step.run("first", int)
+            with ThreadPoolExecutor(8) as threads:
+                return sorted(threads.map(lambda n: ctx.step.run("square", lambda: n * n), range(40)))
+        """
+    )
+    for _ in range(3):
+        [run] = project.fanout("send", "--name", "app/go", "--json", "--timeout", "30").json()["runs"]
+        assert (run["state"], run["output"]) == ("completed", [n * n for n in range(40)])
+        assert len(run["steps"]) == 41
+
+
+def test_a_time_that_is_none_falls_back_to_the_backoff(project: Project) -> None:
+    project.write(
+        """
+        @fanout.function(trigger=fanout.on("app/go"), retries=1)
+        def in_a_step(ctx: Context):
+            def busy():
+                raise fanout.RetryAfterError("busy", "10s")
+            ctx.step.run("busy", busy)
+
+        @fanout.function(trigger=fanout.on("app/go"), retries=1)
+        async def between(ctx: AsyncContext):
+            raise fanout.RetryAfterError("busy", None)
+        """
+    )
+    runs = project.send("app/go").json()["runs"]
+    assert [run["state"] for run in runs] == ["failed", "failed"]
+    assert runs[0]["steps"][0]["attempts"] == 2
+    assert runs[1]["attempts"] == 2
+
+
+def test_sys_exit_in_a_child_task_ends_only_its_own_run(project: Project) -> None:
+    project.write(
+        """
+        import asyncio, sys
+
+        @fanout.function(trigger=fanout.on("app/go"), retries=0)
+        async def exits(ctx: AsyncContext):
+            async def child():
+                sys.exit(3)
+            await asyncio.gather(child())
+
+        @fanout.function(trigger=fanout.on("app/go"))
+        async def fine(ctx: AsyncContext):
+            for number in range(20):
+                await ctx.step.run("nap", asyncio.sleep, 0.01)
+            return "fine"
+        """,
+        toml='[app]\nid = "test"\nfunctions = ["work"]\n[pool]\nprocesses = 1\n',
+    )
+    result = project.fanout("send", "--name", "app/go", "--json", "--timeout", "30")
+    assert [(run["state"], run["output"]) for run in result.json()["runs"]] == [("failed", None), ("completed", "fine")]
+
+
+def test_two_suspects_do_not_wait_for_a_long_run_when_a_worker_is_empty(project: Project) -> None:
+    project.write(
+        """
+        @fanout.function(trigger=fanout.on("app/go"))
+        def long(ctx: Context):
+            def wait():
+                note(f"long {os.getpid()}")
+                while not (HERE / "go").exists():
+                    time.sleep(0.01)
+            ctx.step.run("wait", wait)
+
+        @fanout.function(trigger=fanout.on("app/short"))
+        def short(ctx: Context):
+            def wait():
+                note(f"short {os.getpid()}")
+                if not (HERE / "died").exists():
+                    time.sleep(60)
+            ctx.step.run("wait", wait)
+
+        @fanout.function(trigger=fanout.on("app/short"))
+        def shorter(ctx: Context):
+            return ctx.step.run("one", short_work)
+
+        def short_work():
+            note(f"short {os.getpid()}")
+            if not (HERE / "died").exists():
+                time.sleep(60)
+        """
+    )
+    with project.serving():
+        project.fanout("send", "--name", "app/go", "--no-wait")
+        until(lambda: len(project.notes()) == 1, "the long run is at work")
+        long_pid = project.notes()[0].split()[1]
+        for _ in range(3):
+            project.fanout("send", "--name", "app/short", "--no-wait")
+        until(lambda: len(project.notes()) == 7, "all are at work")
+        (project.root / "died").touch()
+        others = {line.split()[1] for line in project.notes()[1:]} - {long_pid}
+        for pid in others:
+            os.kill(int(pid), signal.SIGKILL)
+        until(
+            lambda: len(project.query("SELECT 1 FROM run WHERE state = 'completed'")) >= 2,
+            "the suspects have run, though the long run goes on",
+        )
+        assert project.query("SELECT state FROM run WHERE function = 'long'") == [("running",)]
+        (project.root / "go").touch()

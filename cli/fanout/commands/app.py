@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from importlib import import_module
 
 import typer
@@ -65,11 +66,12 @@ def report_error(error: FanoutError) -> None:
     """`error: ...`, and `hint: ...` on a line of its own, to stderr."""
     from fanout.commands.text import printable
 
-    say(f"error: {printable(error.message)}")
+    say(f"error: {printable(error.message, keep_lines=True)}")
     if error.hint:
         say(f"hint: {printable(error.hint)}")
 
 
 def say(line: str) -> None:
     """Talk goes to stderr; stdout is for data."""
-    print(line, file=sys.stderr)
+    with suppress(BrokenPipeError):
+        print(line, file=sys.stderr)

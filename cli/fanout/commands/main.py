@@ -12,7 +12,8 @@ early_engine: LocalEngine | None = None
 """An engine whose workers were started before the command line was even parsed."""
 
 _RUNS_AN_ENGINE = frozenset({"send", "replay", "serve"})
-_NEEDS_NO_ENGINE = frozenset({"--no-wait", "--help", "--dry-run"})
+# With `-`, someone may still be typing: nobody else should wait for that.
+_NEEDS_NO_ENGINE = frozenset({"--no-wait", "--help", "-h", "--dry-run", "-"})
 
 
 def main() -> None:

@@ -206,7 +206,8 @@ def exit_code(runs: Sequence[Run]) -> int:
 
 
 def print_json(value: object) -> None:
-    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
 
 
 def events_json(events: Sequence[AcceptedEvent]) -> list[dict[str, Any]]:

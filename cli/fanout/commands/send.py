@@ -64,6 +64,7 @@ def send(
         hints += [
             f"{count(number, 'run')} of `{printable(function)}` wait: the code has no such function any more"
             for function, number in stranded.items()
+            if number
         ]
         hints += report.next_steps(runs, has_engine=waited.has_engine)
         if waited.ending is not Ending.DONE:

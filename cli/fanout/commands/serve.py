@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from fanout.commands import waiting
-from fanout.commands.app import say
+from fanout.commands.app import report_error, say
 from fanout.commands.main import take_early_engine
 from fanout.commands.text import count, printable
 from fanout.engine.local import LocalEngine
+from fanout.errors import LoadError
 
 
 def register(app: typer.Typer, help_: str) -> None:
@@ -27,6 +28,14 @@ def serve(
         engine = own.open(is_development=False)
         own.load()
         say(f"serving {count(len(engine.functions), 'function')} of `{settings.app_id}`; Ctrl-C stops")
-        own.run(lambda: False)
+        said: LoadError | None = None
+
+        def tell() -> None:
+            nonlocal said
+            if engine.load_error is not None and str(engine.load_error) != str(said):
+                report_error(engine.load_error)
+            said = engine.load_error or said
+
+        own.run(lambda: False, on_tick=tell)
         say("stopped; what was left goes on next time")
     raise typer.Exit(130)

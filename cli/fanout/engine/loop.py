@@ -29,6 +29,8 @@ EVENTS_A_TICK = 250
 DUE_A_TICK = 500
 REQUESTS_A_TICK = 20
 MAX_LOAD_DEATHS = 2
+LOAD_AGAIN_MS = 1_000
+"""After a worker that could not load the code: others may still work, and the code may be mended meanwhile."""
 _CACHED_EVENTS = 2_048
 _CACHED_EVENT_CHARS = 8 * 1024
 
@@ -87,7 +89,9 @@ class Engine:
         self._has_woken = False
         self._last_claim = 0
         self._load_deaths = 0
+        self._grow_after = 0
         self.load_error: LoadError | None = None
+        """Why the newest worker could not load the code, while others still work with what they have."""
         self.is_stopping = False
         self._tick = Tick()
 
@@ -247,26 +251,34 @@ class Engine:
         match message:
             case Described(functions):
                 self._load_deaths = 0
+                self.load_error = None
                 self._roster.join(worker)
                 if not self.functions:
                     self._learn(functions)
             case LoadFailed(text, hint):
                 self.load_error = LoadError(text, hint=hint)
+                self._load_again(now)
                 if not self._roster:
                     raise self.load_error
             case Lost():
                 if worker in self._roster:
                     self._attempts.lose(self._tick, worker, message, now)
                     if not self._roster:
-                        self.load_error = None  # What others could not load may be mended; if not, nobody is left.
+                        self._grow_after = now  # What others could not load may be mended; if not, nobody is left.
                 else:
-                    self._lost_while_loading(message)
+                    self._lost_while_loading(message, now)
             case _:
                 self._attempts.hear(self._tick, message, now)
 
-    def _lost_while_loading(self, lost: Lost) -> None:
+    def _load_again(self, now: int) -> None:
+        """Others still work: a while later the code may be mended. Without any, the next one tries at once."""
+        if self._roster:
+            self._grow_after = now + LOAD_AGAIN_MS
+
+    def _lost_while_loading(self, lost: Lost, now: int) -> None:
         self._load_deaths += 1
-        if self._load_deaths >= MAX_LOAD_DEATHS and not self._roster and self.load_error is None:
+        self._load_again(now)
+        if self._load_deaths >= MAX_LOAD_DEATHS and not self._roster:
             tail = "\n".join(lost.tail)
             raise LoadError(f"{lost.reason} while it loaded the modules\n{tail}".rstrip())
 
@@ -297,7 +309,7 @@ class Engine:
             # Suspects as well: only the queue knows which runs it will read from the journal by itself.
             self._queue.append(run)
         if not self.is_stopping:
-            if self.load_error is None:
+            if now >= self._grow_after:
                 self._pool.grow(self._demand())
             self._start_ready(tick, now)
         for worker, messages in tick.out.items():

@@ -70,7 +70,7 @@ class Roster:
 
     def reserve(self) -> int | None:
         """The worker kept for one suspect, once it is empty: the emptiest gets nothing new until then."""
-        if self._reserved is None:
+        if self._reserved is None or not self._holds_suspect(self._reserved):
             self._reserved = min(self._workers, key=lambda worker: len(self._workers[worker]), default=None)
         if self._reserved is None or self._workers[self._reserved]:
             return None
@@ -78,7 +78,8 @@ class Roster:
 
     def release(self) -> None:
         """No suspect waits: the reserved worker is open again, unless one is in it."""
-        if self._reserved is not None and not any(
-            self.active[claim].run.is_suspect for claim in self._workers[self._reserved]
-        ):
+        if self._reserved is not None and not self._holds_suspect(self._reserved):
             self._reserved = None
+
+    def _holds_suspect(self, worker: int) -> bool:
+        return any(self.active[claim].run.is_suspect for claim in self._workers[worker])

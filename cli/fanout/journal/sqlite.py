@@ -53,6 +53,8 @@ _SHOW_STEP = """
   INSERT INTO step (run, key, state, position, attempts, output, started_at, ended_at, due_at)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (run, key) DO UPDATE SET state = 'running', ended_at = NULL, due_at = NULL WHERE state = 'retrying'"""
+# A step that was shown as running when its run ended in another way will never report again.
+_CUT_OFF_STEP = "UPDATE step SET state = 'failed', ended_at = ? WHERE run = ? AND state = 'running'"
 _INSERT_FAILURE = "INSERT INTO failure (run, step, attempt, type, message, traceback, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _END_RUN = f"""
   UPDATE run SET state = ?, reason = ?, output = ?, started_at = coalesce(started_at, ?), ended_at = ?, crashes = ?,
@@ -224,6 +226,8 @@ class SqliteJournal:
             ):
                 if changes:
                     self._guarded(sql, changes)
+            if cut_off := [(run.ended_at, run.run) for run in writes.ended if run.state != RunState.COMPLETED]:
+                self._connection.executemany(_CUT_OFF_STEP, cut_off)
 
     def _guarded(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Each row has to change exactly one: anything else means that two believe to own a run."""

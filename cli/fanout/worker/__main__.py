@@ -11,7 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fanout.errors import LoadError
-from fanout.protocol import Described, Evict, GiveUp, Load, LoadFailed, Recorded, ShutDown, Start, ToWorker
+from fanout.model import Failure
+from fanout.protocol import (
+    Described,
+    Evict,
+    GiveUp,
+    Load,
+    LoadFailed,
+    Recorded,
+    RunFailed,
+    ShutDown,
+    Start,
+    ToWorker,
+)
 from fanout.worker.execution import Call, Desk, Execution, Verdict
 from fanout.worker.link import Link
 from fanout.worker.registry import Registered, load
@@ -41,7 +53,7 @@ class Worker:
                 self._take(messages)
             self._desk.report_going(NOTE_AFTER_MS)
 
-    def _take(self, messages: list[ToWorker]) -> None:
+    def _take(self, messages: list[ToWorker]) -> None:  # noqa: C901 - one case a message
         starts: list[tuple[Execution, Registered]] = []
         settled: list[tuple[Call, Verdict]] = []
         evicted: list[Execution] = []
@@ -51,9 +63,13 @@ class Worker:
                     for number in calls:
                         self._settle(number, Verdict.RECORDED, settled)
                 case Start():
+                    function = self._registered.get(message.function)
+                    if function is None:
+                        gone = Failure("LoadError", f"the code has no function `{message.function}` any more")
+                        self._desk.link.post(RunFailed(message.claim, gone, True, None))
+                        continue
                     execution = Execution(message, self._desk)
                     self._desk.executions[message.claim] = execution
-                    function = self._registered[message.function]
                     if function.spec.is_async:
                         starts.append((execution, function))
                     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar, overload
 
 from fanout.codec import decode_json, encode_output
@@ -80,13 +81,13 @@ class AsyncSteps:
 
     async def _settle(self) -> None:
         execution = self._execution
-        while execution.unrecorded:
-            call = execution.desk.calls.get(execution.unrecorded[-1])
+        for number in tuple(execution.unrecorded):
+            call = execution.desk.calls.get(number)
             if isinstance(call, TaskCall):
                 await call.wait()
             # Another branch may have waited for the same call, and taken it away.
-            if execution.unrecorded:
-                execution.unrecorded.pop()
+            with suppress(ValueError):
+                execution.unrecorded.remove(number)
         if execution.is_evicting:
             await self._never()
 

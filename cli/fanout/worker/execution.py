@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import threading
 import time
 from contextvars import ContextVar
 from enum import Enum
@@ -84,6 +86,8 @@ class Execution:
         self.task: asyncio.Task[None] | None = None
         self._occurrences: dict[str, int] = {}
         self._positions = 0
+        # The user's own threads may call steps too.
+        self._reaching = threading.Lock()
 
     def reach(self, name: str) -> tuple[str, int]:
         """The key and position of the step that this call is.
@@ -101,10 +105,17 @@ class Execution:
                 f"step `{name}` is inside step `{inside[1]}`",
                 hint="call it after that step has returned; a step's own code is one piece of work",
             )
-        occurrence = self._occurrences.get(name, 0) + 1
-        self._occurrences[name] = occurrence
-        self._positions += 1
-        return (name if occurrence == 1 else f"{name}#{occurrence}"), self._positions
+        if "#" in name and re.search(r"#[0-9]+$", name):
+            raise UsageError(
+                f"the step name `{name}` ends in `#` and a number",
+                hint="repeated names are told apart so; leave it out",
+            )
+        name = str.__str__(name)  # A subclass of str is no message's part.
+        with self._reaching:
+            occurrence = self._occurrences.get(name, 0) + 1
+            self._occurrences[name] = occurrence
+            self._positions += 1
+            return (name if occurrence == 1 else f"{name}#{occurrence}"), self._positions
 
     def begin(self, key: str, position: int) -> StepCall:
         return StepCall(self, key, position)
@@ -208,7 +219,10 @@ def is_retriable(error: BaseException) -> tuple[bool, int | None]:
         waits = [wait for _, wait in answers if wait is not None]
         return any(can for can, _ in answers), max(waits, default=None)
     if isinstance(error, RetryAfterError):
-        return True, error.delay_ms()
+        try:
+            return True, error.delay_ms()
+        except Exception:  # noqa: BLE001 - boundary: whatever the user gave as a time
+            return True, None
     return not isinstance(error, NonRetriableError | OutputError | UsageError | StepError), None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 from fanout.codec import decode_json, encode_output
@@ -30,8 +31,8 @@ class ThreadCall:
         self._lock.release()
 
     def wait(self) -> Verdict:
-        self._lock.acquire()
-        return self._verdict
+        with self._lock:  # given back at once: several threads may wait for one call
+            return self._verdict
 
 
 class Steps:
@@ -76,12 +77,15 @@ class Steps:
     def _settle(self) -> None:
         """A step begins only when all before it are durable, and not when the execution has to leave."""
         execution = self._execution
-        while execution.unrecorded and not execution.is_evicting:
+        for number in tuple(execution.unrecorded):
+            if execution.is_evicting:
+                break
             # It stays in the list while this waits, so that an eviction finds it.
-            call = execution.desk.calls.get(execution.unrecorded[-1])
+            call = execution.desk.calls.get(number)
             if isinstance(call, ThreadCall):
                 call.wait()
-            execution.unrecorded.pop()
+            with suppress(ValueError):
+                execution.unrecorded.remove(number)
         if execution.is_evicting:
             execution.has_left = True
             raise Evicted
