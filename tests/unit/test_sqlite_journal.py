@@ -899,3 +899,15 @@ def test_a_run_with_steps_is_not_fresh(runs: SqliteJournal) -> None:
     assert runs.queued("f1", "", (0, 0), 9)[0].is_fresh
     runs.commit(writes(steps=[step(1, "s", "completed")]))
     assert not runs.queued("f1", "", (0, 0), 9)[0].is_fresh
+
+
+def test_somebody_else_s_database_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.db"
+    connection = apsw.Connection(str(path))
+    connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(JournalError) as caught:
+        SqliteJournal(path)
+    assert caught.value.message == f"`{path}` is not a fanout journal"
+    assert path.read_bytes() == before

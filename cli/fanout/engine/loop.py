@@ -83,6 +83,7 @@ class Engine:
         self._events: dict[int, StoredEvent] = {}
         self._started: deque[Active] = deque()
         self._last_run_key = journal.last_run_key()
+        self._last_rank = journal.last_rank()
         self._routed_to = journal.routed_to()
         self._next_look = 0
         self._has_news = True
@@ -185,8 +186,9 @@ class Engine:
             self._has_woken = True
             for run in self._journal.due(now, DUE_A_TICK):
                 if run.key not in self._tick.cancelled:
-                    self._tick.writes.due.append((now, run.key))
-                    self._tick.ready.append(run._replace(rank=now))
+                    rank = self._rank(now)
+                    self._tick.writes.due.append((rank, run.key))
+                    self._tick.ready.append(run._replace(rank=rank))
 
     def _route(self, events: list[StoredEvent], now: int) -> None:
         """All runs of an event in one transaction, with the mark that says that it is routed."""
@@ -206,19 +208,24 @@ class Engine:
         """A run of this function for this event: ready now, or when the event's own time has come."""
         tick = self._tick
         self._last_run_key += 1
-        key, run_id = self._last_run_key, self._new_id(now)
+        key, run_id, rank = self._last_run_key, self._new_id(now), self._rank(now)
         due_at = event.ts if event.ts > now and replay_of is None else None
         state = RunState.QUEUED if due_at is None else RunState.WAITING
         tick.writes.runs.append(
-            NewRun(key, run_id, spec.id, event.key, "", now, state, spec.max_attempts, now, due_at, replay_of)
+            NewRun(key, run_id, spec.id, event.key, "", rank, state, spec.max_attempts, now, due_at, replay_of)
         )
         if replay_of is not None:
             tick.writes.carried.append((key, replay_of))
         if due_at is None:
             is_fresh = replay_of is None
-            tick.ready.append(QueuedRun(key, run_id, spec.id, "", event.key, now, 0, 0, False, is_fresh))
+            tick.ready.append(QueuedRun(key, run_id, spec.id, "", event.key, rank, 0, 0, False, is_fresh))
         else:
             self._timers.add(due_at)
+
+    def _rank(self, now: int) -> int:
+        """The place in the queue of what is ready now: after all before it, also when the clock has stepped back."""
+        self._last_rank = max(now, self._last_rank)
+        return self._last_rank
 
     def _answer(self, request: OpenRequest, now: int) -> None:
         """What another process asked for: `runs` to be replayed or cancelled, by key."""

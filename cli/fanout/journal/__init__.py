@@ -196,6 +196,9 @@ class Journal(Appender, Protocol):
 
     def last_run_key(self) -> int: ...
 
+    def last_rank(self) -> int:
+        """The rank of the newest run."""
+
     def routed_to(self) -> int: ...
 
     def unrouted(self, after: int, limit: int) -> list[StoredEvent]: ...

@@ -26,6 +26,8 @@ from fanout.journal import DUPLICATE_WINDOW_MS, AcceptedEvent, OpenRequest, Queu
 from fanout.model import Failure, RunState, StepState
 from fanout.protocol import RecordedStep
 
+APPLICATION_ID = 0x66616E6F
+"""`fano` in ASCII: tells our files from other people's databases, which are left alone."""
 _BUSY_LIMIT_S = 30.0
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 
@@ -53,8 +55,6 @@ _SHOW_STEP = """
   INSERT INTO step (run, key, state, position, attempts, output, started_at, ended_at, due_at)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
   ON CONFLICT (run, key) DO UPDATE SET state = 'running', ended_at = NULL, due_at = NULL WHERE state = 'retrying'"""
-# A step that was shown as running when its run ended in another way will never report again.
-_CUT_OFF_STEP = "UPDATE step SET state = 'failed', ended_at = ? WHERE run = ? AND state = 'running'"
 _INSERT_FAILURE = "INSERT INTO failure (run, step, attempt, type, message, traceback, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _END_RUN = f"""
   UPDATE run SET state = ?, reason = ?, output = ?, started_at = coalesce(started_at, ?), ended_at = ?, crashes = ?,
@@ -116,6 +116,11 @@ class SqliteJournal:
             raise
 
     def _prepare(self, migrations: Sequence[str]) -> None:
+        if (
+            self._scalar("SELECT count(*) FROM sqlite_schema")
+            and self._scalar("PRAGMA application_id") != APPLICATION_ID
+        ):
+            raise not_ours(self._path)
         self._switch_log_on()
         self._execute("PRAGMA synchronous = full")
         self._execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
@@ -127,6 +132,7 @@ class SqliteJournal:
                 for script in migrations[version:]:
                     # A statement that returns rows would stop the script there until they are taken.
                     self._execute(script).fetchall()
+                self._execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 self._execute(f"PRAGMA user_version = {len(migrations)}")
 
     def _switch_log_on(self) -> None:
@@ -226,8 +232,6 @@ class SqliteJournal:
             ):
                 if changes:
                     self._guarded(sql, changes)
-            if cut_off := [(run.ended_at, run.run) for run in writes.ended if run.state != RunState.COMPLETED]:
-                self._connection.executemany(_CUT_OFF_STEP, cut_off)
 
     def _guarded(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
         """Each row has to change exactly one: anything else means that two believe to own a run."""
@@ -249,6 +253,9 @@ class SqliteJournal:
 
     def last_run_key(self) -> int:
         return self._scalar("SELECT max(key) FROM run") or 0
+
+    def last_rank(self) -> int:
+        return self._scalar("SELECT rank FROM run ORDER BY key DESC LIMIT 1") or 0
 
     def routed_to(self) -> int:
         return int(self._scalar("SELECT value FROM meta WHERE name = 'routed_to'"))
@@ -374,6 +381,12 @@ class _Patience:
         return True
 
 
+def not_ours(path: Path) -> JournalError:
+    return JournalError(
+        f"`{path}` is not a fanout journal", hint="move that file away, or name another in `[journal] path`"
+    )
+
+
 def check_version(path: Path, version: int, known: int) -> None:
     if version > known:
         raise JournalError(
@@ -393,9 +406,7 @@ def readable_errors(path: Path) -> Iterator[None]:
             hint="close what holds it: another SQLite tool with an open transaction, most likely",
         ) from None
     except apsw.NotADBError:
-        raise JournalError(
-            f"`{path}` is not a fanout journal", hint="move that file away, or name another in `[journal] path`"
-        ) from None
+        raise not_ours(path) from None
     except apsw.FullError:
         raise JournalError(f"the disk of the journal `{path}` is full") from None
     except apsw.Error as error:

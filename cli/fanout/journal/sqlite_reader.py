@@ -225,7 +225,7 @@ class JournalReader:
             queued_at=queued_at,
             due_at=due_at, started_at=started_at, ended_at=ended_at, output=_raw(output), replay_of=replay_of,
             error=None if error_type is None else Failure(error_type, message, traceback),
-            steps=tuple(map(_step, self._all(steps, (key,)))) if steps else (),
+            steps=tuple(_step(each, ended_at) for each in self._all(steps, (key,))) if steps else (),
         )  # fmt: skip
 
 
@@ -237,8 +237,11 @@ def _attempts(state: str, reason: str | None, attempt: int, crashes: int, starte
     return charged if started_at is None or reason == "crashed" else charged + 1
 
 
-def _step(row: tuple[Any, ...]) -> Step:
+def _step(row: tuple[Any, ...], run_ended_at: int | None) -> Step:
     name, state, attempts, started_at, ended_at, output, error_type, message, traceback = row
+    if state == StepState.RUNNING and run_ended_at is not None:
+        # Cut off: its worker died, or its run was cancelled. Nothing will ever report its end.
+        state, attempts, ended_at = StepState.FAILED, attempts + 1, run_ended_at
     return Step(
         name=name,
         state=StepState(state),
