@@ -7,8 +7,6 @@ brings the same current SQLite to every machine (docs/architecture.md has the fi
 from __future__ import annotations
 
 import os
-import random
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import files
@@ -23,12 +21,12 @@ from fanout.errors import JournalError
 from fanout.events import NewEvent
 from fanout.ids import UlidFactory
 from fanout.journal import DUPLICATE_WINDOW_MS, AcceptedEvent, OpenRequest, QueuedRun, StoredEvent, Writes
+from fanout.journal.sqlite_connection import Patience, check_version, not_ours, open_connection, readable_errors
 from fanout.model import Failure, RunState, StepState
 from fanout.protocol import RecordedStep
 
 APPLICATION_ID = 0x66616E6F
 """`fano` in ASCII: tells our files from other people's databases, which are left alone."""
-_BUSY_LIMIT_S = 30.0
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 
 
@@ -137,7 +135,7 @@ class SqliteJournal:
 
     def _switch_log_on(self) -> None:
         # SQLite does not ask the busy handler here: of several processes that make a journal, all but one would fail.
-        has_patience, tries = _Patience(), 0
+        has_patience, tries = Patience(), 0
         while True:
             try:
                 if self._scalar("PRAGMA journal_mode") != "wal":
@@ -351,63 +349,3 @@ class SqliteJournal:
     def live(self, run: int) -> tuple[str, int] | None:
         row = self._execute("SELECT state, attempt FROM run WHERE key = ? AND ended_at IS NULL", (run,)).fetchone()
         return (RunState(row[0]), row[1]) if row else None
-
-
-def open_connection(path: Path, flags: int) -> apsw.Connection:
-    """A connection that waits for locks. The waiting is set up before anything else touches the file."""
-    with readable_errors(path):
-        connection = apsw.Connection(str(path), flags=flags, statementcachesize=64)
-        connection.set_busy_handler(_Patience())
-        return connection
-
-
-class _Patience:
-    """Waits for another process's lock in short random naps.
-
-    SQLite's own busy timeout backs off to 100 ms naps; beside an engine that commits a thousand times a second
-    that loses nearly every race.
-    """
-
-    def __init__(self) -> None:
-        self._until = 0.0
-
-    def __call__(self, tries: int) -> bool:
-        now = time.monotonic()
-        if tries == 0:
-            self._until = now + _BUSY_LIMIT_S
-        if now > self._until:
-            return False
-        time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 - spreads the waiting, hides nothing
-        return True
-
-
-def not_ours(path: Path) -> JournalError:
-    return JournalError(
-        f"`{path}` is not a fanout journal", hint="move that file away, or name another in `[journal] path`"
-    )
-
-
-def check_version(path: Path, version: int, known: int) -> None:
-    if version > known:
-        raise JournalError(
-            f"the journal `{path}` was written by a newer fanout (its version {version}, known here {known})",
-            hint="upgrade fanout, or name another journal in `[journal] path`",
-        )
-
-
-@contextmanager
-def readable_errors(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours: what happened to which file, and what to do."""
-    try:
-        yield
-    except apsw.BusyError:
-        raise JournalError(
-            f"the journal `{path}` has been locked by another program for {_BUSY_LIMIT_S:.0f} s",
-            hint="close what holds it: another SQLite tool with an open transaction, most likely",
-        ) from None
-    except apsw.NotADBError:
-        raise not_ours(path) from None
-    except apsw.FullError:
-        raise JournalError(f"the disk of the journal `{path}` is full") from None
-    except apsw.Error as error:
-        raise JournalError(f"the journal `{path}` can't be used: {error}") from None

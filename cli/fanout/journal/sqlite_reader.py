@@ -10,7 +10,8 @@ import apsw
 import msgspec
 
 from fanout.errors import JournalError, NotFoundError, UsageError
-from fanout.journal.sqlite import MIGRATIONS, check_version, open_connection, readable_errors
+from fanout.journal.sqlite import MIGRATIONS
+from fanout.journal.sqlite_connection import check_version, open_connection, readable_errors
 from fanout.model import Failure, Run, RunState, Step, StepState
 
 _RUN = """
@@ -38,11 +39,10 @@ def _steps(*, outputs: bool) -> str:
 
 
 class Progress(NamedTuple):
-    """How far the runs of some events are. `next_due` is the earliest time that one of the waiting ones waits for."""
+    """How far the runs that are watched are."""
 
     counts: dict[RunState, int]
     is_routed: bool
-    next_due: int | None
 
     @property
     def live(self) -> int:
@@ -50,15 +50,6 @@ class Progress(NamedTuple):
 
     def is_over(self) -> bool:
         return self.is_routed and not self.live
-
-    def only_waits_beyond(self, moment: int) -> bool:
-        """Whether what is left waits, all of it, until later than `moment`."""
-        return (
-            self.is_routed
-            and self.live == self.counts.get(RunState.WAITING, 0)
-            and self.next_due is not None
-            and self.next_due > moment
-        )
 
 
 class Watched(NamedTuple):
@@ -123,9 +114,8 @@ class JournalReader:
             if watched.request is None
             else self._all("SELECT handled_at IS NOT NULL FROM request WHERE key = ?", (watched.request,))
         )[0][0]
-        rows = self._all(f"SELECT state, count(*), min(due_at) FROM run WHERE {where} GROUP BY state", bindings)
-        dues = [due for _, _, due in rows if due is not None]
-        return Progress({RunState(state): n for state, n, _ in rows}, bool(is_routed), min(dues, default=None))
+        rows = self._all(f"SELECT state, count(*) FROM run WHERE {where} GROUP BY state", bindings)
+        return Progress({RunState(state): n for state, n in rows}, bool(is_routed))
 
     def watched_runs(self, watched: Watched, *, outputs: bool = True) -> list[Run]:
         """The runs that are waited for, with their steps, in the order in which they were made.

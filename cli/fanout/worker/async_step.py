@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar, overload
 
 from fanout.codec import decode_json, encode_output
-from fanout.model import StepState
 from fanout.worker.execution import Execution, StepCall, Verdict, step_error
 from fanout.worker.memory import leave_if_out_of_memory
 
@@ -51,11 +50,9 @@ class AsyncSteps:
         """As `Steps.run`. A plain `fn` runs in a thread, so that it can't hold up its neighbours."""
         execution = self._execution
         key, position = execution.reach(name)
-        recorded = execution.recorded.get(key)
-        if recorded is not None and recorded.state is StepState.COMPLETED:
+        recorded = execution.remembered(key)
+        if recorded is not None:
             return decode_json(recorded.output or "null")
-        if recorded is not None and recorded.state is StepState.FAILED:
-            raise step_error(key, recorded.failure)
         await self._settle()
         call = TaskCall(self._loop)
         attempt = execution.begin(key, position)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from fanout.codec import encode_output, failure_of
 from fanout.errors import NonRetriableError, OutputError, RetryAfterError, StepError, UsageError
-from fanout.model import Failure
+from fanout.model import Failure, StepState
 from fanout.protocol import (
     RecordedStep,
     RunCompleted,
@@ -116,6 +116,19 @@ class Execution:
             self._occurrences[name] = occurrence
             self._positions += 1
             return (name if occurrence == 1 else f"{name}#{occurrence}"), self._positions
+
+    def remembered(self, key: str) -> RecordedStep | None:
+        """The step's record, if it completed.
+
+        Raises:
+            StepError: the step is out of attempts.
+        """
+        recorded = self.recorded.get(key)
+        if recorded is None or recorded.state is StepState.COMPLETED:
+            return recorded
+        if recorded.state is StepState.FAILED:
+            raise step_error(key, recorded.failure)
+        return None
 
     def begin(self, key: str, position: int) -> StepCall:
         return StepCall(self, key, position)

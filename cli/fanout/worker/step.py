@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import ParamSpec, TypeVar
 
 from fanout.codec import decode_json, encode_output
-from fanout.model import StepState
 from fanout.worker.execution import Evicted, Execution, StepCall, Verdict, step_error
 from fanout.worker.memory import leave_if_out_of_memory
 
@@ -53,11 +52,9 @@ class Steps:
         """
         execution = self._execution
         key, position = execution.reach(name)
-        recorded = execution.recorded.get(key)
-        if recorded is not None and recorded.state is StepState.COMPLETED:
+        recorded = execution.remembered(key)
+        if recorded is not None:
             return decode_json(recorded.output or "null")  # type: ignore[no-any-return]
-        if recorded is not None and recorded.state is StepState.FAILED:
-            raise step_error(key, recorded.failure)
         self._settle()
         call = ThreadCall()
         attempt = execution.begin(key, position)
