@@ -23,8 +23,8 @@ from fanout.declare import spec_of
 from fanout.events import NewEvent
 from fanout.ids import UlidFactory
 from fanout.journal import AcceptedEvent, NewRun, Writes
+from fanout.journal.family import Watched
 from fanout.journal.sqlite import SqliteJournal
-from fanout.journal.sqlite_reader import Watched
 from fanout.model import RunState
 
 MAX_MEMORY_MB = 50

@@ -8,7 +8,7 @@ from benchmarks.measure import BenchmarkError, Deadline
 from fanout import Client
 from fanout.client import watched_events
 from fanout.journal import AcceptedEvent
-from fanout.journal.sqlite_reader import Progress, Watched
+from fanout.journal.family import Progress, Watched
 from fanout.model import Run, RunState, Step, StepState
 
 EVENT = "bench/event"

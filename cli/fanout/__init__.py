@@ -11,8 +11,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fanout.client import Client, connect
-    from fanout.declare import function, on
-    from fanout.errors import FanoutError, NonRetriableError, RetryAfterError, StepError
+    from fanout.declare import CancelOn, Timeouts, function, on
+    from fanout.errors import FanoutError, InvokeError, NonRetriableError, RetryAfterError, StepError
     from fanout.model import Backoff, Event
     from fanout.worker.async_context import AsyncContext
     from fanout.worker.context import Context
@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncContext",
     "Backoff",
+    "CancelOn",
     "Client",
     "Context",
     "Event",
     "FanoutError",
+    "InvokeError",
     "NonRetriableError",
     "RetryAfterError",
     "StepError",
+    "Timeouts",
     "connect",
     "function",
     "on",
@@ -35,13 +38,16 @@ __all__ = [
 _HOMES = {
     "AsyncContext": "fanout.worker.async_context",
     "Backoff": "fanout.model",
+    "CancelOn": "fanout.declare",
     "Client": "fanout.client",
     "Context": "fanout.worker.context",
     "Event": "fanout.model",
     "FanoutError": "fanout.errors",
+    "InvokeError": "fanout.errors",
     "NonRetriableError": "fanout.errors",
     "RetryAfterError": "fanout.errors",
     "StepError": "fanout.errors",
+    "Timeouts": "fanout.declare",
     "connect": "fanout.client",
     "function": "fanout.declare",
     "on": "fanout.declare",

@@ -18,8 +18,9 @@ from fanout.engine import lock
 from fanout.engine.doorbell import Follower
 from fanout.events import NewEvent, parse
 from fanout.journal import AcceptedEvent
+from fanout.journal.family import Progress, Watched
 from fanout.journal.sqlite import SqliteJournal
-from fanout.journal.sqlite_reader import JournalReader, Progress, Watched
+from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import Run
 
 _LONGEST_NAP_S = 0.25
@@ -92,7 +93,10 @@ class Client:
         return True
 
     def wait(self, accepted: Sequence[AcceptedEvent], timeout_s: float | None = None) -> list[Run]:
-        """The runs of these events when all are final, or when the time is over, with their steps."""
+        """The runs of these events, and all that those cause, with their steps.
+
+        It waits until all of them are final, or the time is over.
+        """
         if not accepted:
             return []
         watched = watched_events(accepted)

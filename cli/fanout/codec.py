@@ -5,7 +5,7 @@ from __future__ import annotations
 import linecache
 import math
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -21,20 +21,31 @@ MAX_TRACEBACK_CHARS = 16_000
 
 def _encode_other(value: Any) -> Any:
     """What msgspec leaves to us: pydantic models, known by their method and never imported."""
-    dump = getattr(value, "model_dump", None)
-    if dump is None or isinstance(value, type):
+    if not _is_model(value):
         raise TypeError(f"{type(value).__name__} is not JSON")
     try:
-        return dump(mode="json")
+        return _dump(value)
     except Exception as error:  # noqa: BLE001 - boundary: a model's own code
         raise TypeError(f"its `model_dump` failed with {type(error).__name__}") from None
+
+
+def _is_model(value: Any) -> bool:
+    return hasattr(value, "model_dump") and not isinstance(value, type)
+
+
+def _dump(model: Any) -> Any:
+    """The model as JSON that it can be made from again: by the fields' names, without what is computed from them."""
+    try:
+        return model.model_dump(mode="json", by_alias=False, round_trip=True)
+    except TypeError:  # a method of the user's own that takes less
+        return model.model_dump(mode="json")
 
 
 _encode_json = msgspec.json.Encoder(enc_hook=_encode_other).encode
 decode_json = msgspec.json.Decoder().decode
 
 
-def encode_output(owner: str, value: Any) -> str:
+def encode_output(owner: str, value: Any, *, most: int = MAX_OUTPUT_BYTES) -> str:
     """The value as JSON text.
 
     Raises:
@@ -45,10 +56,10 @@ def encode_output(owner: str, value: Any) -> str:
         # msgspec writes nan and inf as null, which would come back as None: only then is the value worth a walk.
         not_finite = _not_finite(value) if b"null" in encoded else None
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
-        raise _unrecordable(owner, value, str(error)) from None
-    if len(encoded) > MAX_OUTPUT_BYTES:
+        raise _unrecordable(owner, value, error) from None
+    if len(encoded) > most:
         raise OutputError(
-            f"{owner} returned {len(encoded):,} bytes of JSON, at most {MAX_OUTPUT_BYTES:,} can be recorded",
+            f"{owner} returned {len(encoded):,} bytes of JSON, at most {most:,} can be recorded",
             hint="write it to a file and return the file's path",
         )
     if not_finite is not None:
@@ -64,18 +75,65 @@ def _not_finite(value: Any) -> tuple[str, float] | None:
     return None
 
 
-def _unrecordable(owner: str, value: Any, reason: str) -> OutputError:
-    for path, part in _walk(value):
-        if _parts(path, part) is not None:
-            continue
-        try:
-            _encode_json(part)
-        except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
-            return OutputError(
-                f"{owner} returned a `{type(part).__qualname__}` at `{path}`, which can't be recorded as JSON",
-                hint="return plain data: numbers, text, lists, dicts, dataclasses, datetimes",
-            )
-    return OutputError(f"{owner} returned a value that can't be recorded as JSON: {reason}")
+def _unrecordable(owner: str, value: Any, reason: Exception) -> OutputError:
+    path, part, why = _culprit(value, reason)
+    if why is not None:
+        place = "" if path == "$" else f" at `{path}`"
+        return OutputError(f"{owner} returned a value{place} that can't be recorded as JSON: {why}")
+    return OutputError(
+        f"{owner} returned a `{type(part).__qualname__}` at `{path}`, which can't be recorded as JSON",
+        hint="return plain data: numbers, text, lists, dicts, dataclasses, datetimes",
+    )
+
+
+def _culprit(value: Any, reason: Exception) -> tuple[str, Any, Exception | None]:
+    """The innermost part that fails though all that it holds is well, with its path.
+
+    For a container there is a reason, too: it is about its keys, or about being in itself.
+    """
+    path, part = "$", value
+    # Each part on the way down is entered once: what is too deep or holds itself has no bottom.
+    entered: set[int] = set()
+    while not isinstance(reason, RecursionError) and id(part) not in entered and not _is_model(part):
+        entered.add(id(part))
+        for inner_path, _, inner in _parts(part, path) or ():
+            if (why := _why_not(_encode_json, inner)) is not None:
+                path, part, reason = inner_path, inner, why
+                break
+    if _is_model(part):
+        return *_culprit_in_model(path, part), None
+    return path, part, None if _parts(part) is None else reason
+
+
+def _culprit_in_model(path: str, model: Any) -> tuple[str, Any]:
+    """As `_culprit`, asking the model about each part: it may well have a way to write what msgspec does not."""
+    failure = str(_why_not(_dump, model))
+
+    def fails(keys: tuple[Any, ...], included: Any) -> bool:
+        for key in reversed(keys):
+            included = {key: included}
+        # Another failure would be about how it is asked for.
+        return str(_why_not(model.model_dump, mode="json", include=included)) == failure
+
+    part: Any = model
+    keys: tuple[Any, ...] = ()
+    entered: set[int] = set()
+    # What fails without all its parts fails by its own code, or is written as a whole.
+    while id(part) not in entered and not fails(keys, set()):
+        entered.add(id(part))
+        for inner_path, key, inner in _parts(part, path) or ():
+            if fails((*keys, key), included=True):
+                path, part, keys = inner_path, inner, (*keys, key)
+                break
+    return path, part
+
+
+def _why_not(encode: Callable[..., Any], *args: Any, **options: Any) -> Exception | None:
+    try:
+        encode(*args, **options)
+    except Exception as error:  # noqa: BLE001 - boundary: a model's own code, too
+        return error
+    return None
 
 
 def _walk(value: Any) -> Iterator[tuple[str, Any]]:
@@ -88,23 +146,30 @@ def _walk(value: Any) -> Iterator[tuple[str, Any]]:
     while waiting:
         for path, part in waiting[-1]:
             yield path, part
-            parts = _parts(path, part)
+            parts = _parts(part, path)
             if parts is not None and id(part) not in entered:
                 entered.add(id(part))
-                waiting.append(parts)
+                waiting.append((inner_path, inner) for inner_path, _, inner in parts)
                 break
         else:
             waiting.pop()
 
 
-def _parts(path: str, value: Any) -> Iterator[tuple[str, Any]] | None:
-    """What a container holds, with paths; None for anything else."""
+def _parts(value: Any, path: str = "$") -> Iterator[tuple[str, Any, Any]] | None:
+    """What a container holds, each with its path and its key; None for anything else."""
     if isinstance(value, dict):
-        return ((f"{path}.{_clean(str(key))}", part) for key, part in value.items())
+        return ((f"{path}.{_clean(str(key))}", key, part) for key, part in value.items())
     if isinstance(value, list | tuple | set | frozenset):
-        return ((f"{path}[{index}]", part) for index, part in enumerate(value))
-    fields = getattr(type(value), "__struct_fields__", None) or getattr(type(value), "__dataclass_fields__", ())
-    return ((f"{path}.{name}", getattr(value, name, None)) for name in fields) if fields else None
+        return ((f"{path}[{index}]", index, part) for index, part in enumerate(value))
+    kind = type(value)
+    if getattr(kind, "__pydantic_root_model__", False):
+        return _parts(value.root, path)
+    fields = (
+        getattr(kind, "__struct_fields__", None)
+        or getattr(kind, "__dataclass_fields__", None)
+        or (*getattr(kind, "model_fields", ()), *(getattr(value, "__pydantic_extra__", None) or ()))
+    )
+    return ((f"{path}.{name}", name, getattr(value, name, None)) for name in fields) if fields else None
 
 
 def failure_of(error: BaseException) -> Failure:

@@ -24,6 +24,7 @@ FILE_NAME = "fanout.toml"
 ENVIRONMENT_VARIABLE = "FANOUT_CONFIG"
 DEFAULT_JOURNAL = ".fanout/journal.db"
 DEFAULT_SLOTS = 32
+DEFAULT_PARK_S = 5.0
 MAX_PROCESSES = 1024
 MAX_SLOTS = 1024
 MAX_RETRY_DELAY_S = 366 * 86_400
@@ -41,6 +42,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     journal: Path
     processes: int
     slots: int = DEFAULT_SLOTS
+    park: float = DEFAULT_PARK_S
     dev_retry_delay: float | None = None
 
 
@@ -91,6 +93,7 @@ def load(path: Path) -> Config:
         journal=Path(os.path.abspath(root / values.get(("journal", "path"), DEFAULT_JOURNAL))),  # noqa: PTH100 - as above
         processes=values.get(("pool", "processes")) or usable_cpus(),
         slots=values.get(("pool", "slots"), DEFAULT_SLOTS),
+        park=values.get(("pool", "park"), DEFAULT_PARK_S),
         dev_retry_delay=values.get(("dev", "retry_delay")),
     )
 
@@ -154,7 +157,7 @@ def _delay(value: object) -> float:
 _SETTINGS: dict[str, dict[str, Callable[[object], Any]]] = {
     "app": {"id": _app_id, "functions": _modules},
     "journal": {"path": _file},
-    "pool": {"processes": _whole(1, MAX_PROCESSES), "slots": _whole(1, MAX_SLOTS)},
+    "pool": {"processes": _whole(1, MAX_PROCESSES), "slots": _whole(1, MAX_SLOTS), "park": _delay},
     "dev": {"retry_delay": _delay},
 }
 _REQUIRED = {("app", "id"): 'id = "my-app"', ("app", "functions"): 'functions = ["functions"]'}

@@ -7,20 +7,50 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from fanout.errors import LoadError
-from fanout.model import Backoff, EventTrigger, FunctionSpec
+import msgspec
+
+from fanout.durations import parse_duration
+from fanout.errors import ExpressionError, LoadError
+from fanout.model import NO_LIMITS, Backoff, CancelRule, EventTrigger, FunctionSpec, TimeLimits
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 ATTRIBUTE = "__fanout__"
+ON_FAILURE = "__fanout_on_failure__"
 MAX_RETRIES = 20
 MAX_TRIGGERS = 10
+MAX_CANCEL_ON = 5
 MAX_NAME_BYTES = 256
 _MAX_DELAY_S = 366 * 24 * 3600
 
 Delay = float | timedelta
+Span = float | str | timedelta
+
+
+class CancelOn(NamedTuple):
+    """Cancels a run of the function when this event comes, after the run was made.
+
+    `match` is a path such as `data.user_id`, at which the event has to equal the one that started the run; `if_` a CEL
+    expression over `event` (which started the run) and `async` (which has come). After `timeout` (seconds, a timedelta,
+    or text such as `1h30m`) it cancels no more.
+    """
+
+    event: str
+    match: str | None = None
+    if_: str | None = None
+    timeout: Span | None = None
+
+
+class Timeouts(NamedTuple):
+    """How long a run may be in the queue (`start`), take from its start to its end (`finish`), and how long one attempt
+    of a step may take (`step`): seconds, a timedelta, or text such as `1h30m`. What is over its time fails.
+    """
+
+    start: Span | None = None
+    finish: Span | None = None
+    step: Span | None = None
 
 
 def on(name: str) -> EventTrigger:
@@ -45,6 +75,9 @@ def function(
     name: str | None = None,
     retries: int = 4,
     backoff: Backoff | Sequence[Delay] | None = None,
+    cancel_on: CancelOn | Sequence[CancelOn] = (),
+    timeouts: Timeouts | None = None,
+    on_failure: Callable[..., Any] | None = None,
 ) -> Callable[[F], F]:
     """Make a function that events start. It stays callable and keeps its type.
 
@@ -54,6 +87,9 @@ def function(
         name: what people read; the id if left out.
         retries: attempts after the first, for each step and for the code between steps; 0 to 20.
         backoff: a `Backoff`, or the delays in seconds one after another; the default is a table from 15 s to 2 h.
+        cancel_on: events that cancel its runs; up to 5.
+        timeouts: limits of its runs' times.
+        on_failure: a function that is run, once, for each run that has failed; its event is `fanout/function.failed`.
 
     Raises:
         LoadError: a value can't be; the message names the function's file and line.
@@ -66,7 +102,11 @@ def function(
                 hint="put it directly above a `def` or `async def`",
             )
         try:
-            spec = _describe(fn, trigger, id, name, retries, backoff)
+            spec = _describe(fn, trigger, id, name, retries, backoff, cancel_on, timeouts)
+            if on_failure is not None:
+                handler = _on_failure(on_failure, spec.id)
+                spec = msgspec.structs.replace(spec, on_failure=handler.id)
+                setattr(fn, ON_FAILURE, (handler, on_failure))
         except LoadError as error:
             where = f"`{fn.__code__.co_filename}` line {fn.__code__.co_firstlineno}: `{fn.__name__}`"
             raise LoadError(f"{where}: {error.message}", hint=error.hint) from None
@@ -82,6 +122,12 @@ def function(
     return attach
 
 
+def on_failure_of(value: object) -> tuple[FunctionSpec, Callable[..., Any]] | None:
+    """What is run when a run of this function has failed: its spec, and its code."""
+    found: tuple[FunctionSpec, Callable[..., Any]] | None = getattr(value, "__dict__", {}).get(ON_FAILURE)
+    return found
+
+
 def spec_of(value: object) -> FunctionSpec | None:
     """The spec that `@function` attached, if `value` has one of its own."""
     spec = getattr(value, "__dict__", {}).get(ATTRIBUTE)
@@ -95,6 +141,8 @@ def _describe(
     name: str | None,
     retries: object,
     backoff: object,
+    cancel_on: object = (),
+    timeouts: object = None,
 ) -> FunctionSpec:
     function_id = fn.__name__.strip("_").replace("_", "-") if id_ is None else id_
     _check_name("an id", function_id)
@@ -115,7 +163,64 @@ def _describe(
         triggers=_triggers(trigger),
         retries=retries,
         backoff=_backoff(backoff),
+        cancel_on=_cancel_on(cancel_on),
+        timeouts=_timeouts(timeouts),
     )
+
+
+def _on_failure(handler: object, function_id: str) -> FunctionSpec:
+    """The handler as a function of its own, unless it is one already."""
+    declared = spec_of(handler)
+    if declared is not None:
+        return declared
+    if not inspect.isfunction(handler):
+        raise LoadError(f"`on_failure` is {handler!r}", hint="give a `def` or `async def` that takes a context")
+    return _describe(handler, None, f"{function_id}-on-failure", None, 4, None)
+
+
+def _cancel_on(value: object) -> tuple[CancelRule, ...]:
+    listed = [value] if isinstance(value, CancelOn) or not isinstance(value, list | tuple) else value
+    if len(listed) > MAX_CANCEL_ON:
+        raise LoadError(f"`cancel_on` has {len(listed)} events, at most {MAX_CANCEL_ON} can be")
+    return tuple(_cancel_rule(each) for each in listed)
+
+
+def _cancel_rule(each: object) -> CancelRule:
+    if not isinstance(each, CancelOn):
+        raise LoadError(f"`cancel_on` has {each!r}", hint='write `cancel_on=[fanout.CancelOn("app/user.deleted")]`')
+    _check_name("the event of `cancel_on`", each.event)
+    if "*" in each.event:
+        raise LoadError(f"`cancel_on` has the event `{each.event}`: it has to be one event's whole name")
+    if each.match is not None:
+        _check_name("`match` of `cancel_on`", each.match)
+    if each.if_ is not None:
+        from fanout.core import expressions  # lazy: CEL is slow to load, and few functions use it
+
+        try:
+            expressions.parse(each.if_, variables=expressions.IN_WAITS)
+        except ExpressionError as error:
+            raise LoadError(f"`cancel_on`: {error.message}", hint=error.hint) from None
+    return CancelRule(each.event, each.match, each.if_, _milliseconds("`timeout` of `cancel_on`", each.timeout))
+
+
+def _timeouts(value: object) -> TimeLimits:
+    if value is None:
+        return NO_LIMITS
+    if not isinstance(value, Timeouts):
+        raise LoadError(f"`timeouts` is {value!r}", hint='write `timeouts=fanout.Timeouts(step="30s")`')
+    return TimeLimits(*(_milliseconds(f"`{name}` of `timeouts`", getattr(value, name)) for name in Timeouts._fields))
+
+
+def _milliseconds(what: str, span: object) -> int | None:
+    if span is None:
+        return None
+    try:
+        seconds = span.total_seconds() if isinstance(span, timedelta) else parse_duration(span)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise LoadError(f"{what}: {error}") from None
+    if not 0 < seconds <= _MAX_DELAY_S:
+        raise LoadError(f"{what} is {span}", hint="write more than nothing, and up to 366 days")
+    return max(1, round(seconds * 1000))
 
 
 def _triggers(trigger: object) -> tuple[EventTrigger, ...]:

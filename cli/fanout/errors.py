@@ -3,6 +3,7 @@
 FanoutError
 ├── ConfigError        fanout.toml can't be used
 ├── LoadError          a module of functions can't be loaded
+├── ExpressionError    an expression is not CEL
 ├── EventError         an event is refused; nothing of its request was stored
 ├── UsageError         a command was called in a way that can't work
 ├── NotFoundError      no such run, event or function
@@ -12,6 +13,7 @@ FanoutError
 ├── NonRetriableError  raised by functions: fail now, without another attempt
 ├── RetryAfterError    raised by functions: the next attempt not before a time of their choice
 └── StepError          a step is out of attempts
+    └── InvokeError        what a step has invoked failed, was cancelled, or took too long
 """
 
 from __future__ import annotations
@@ -40,6 +42,10 @@ class ConfigError(FanoutError):
 
 class LoadError(FanoutError):
     """A module of functions can't be loaded: the message names file and line."""
+
+
+class ExpressionError(FanoutError):
+    """An expression is not CEL: the message says what is wrong with it, and where."""
 
 
 class EventError(FanoutError):
@@ -110,3 +116,10 @@ class StepError(FanoutError):
         self.type = type
         self.cause_message = message
         self.traceback = traceback
+
+
+class InvokeError(StepError):
+    """What a step has invoked failed, was cancelled, or took too long: `type` is `TimeoutError` then.
+
+    For `map` it is the first item that failed; the message names it.
+    """

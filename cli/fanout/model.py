@@ -31,12 +31,28 @@ FINAL_STATES = frozenset({RunState.COMPLETED, RunState.FAILED, RunState.CANCELLE
 
 
 class StepState(StrEnum):
-    """`retrying` waits for its next attempt; `completed` and `failed` never change again."""
+    """`retrying` waits for its next attempt, `waiting` for a time, an event or other runs.
+
+    `completed`, `failed` and `cancelled` (its run ended before it did) never change again.
+    """
 
     RUNNING = "running"
     RETRYING = "retrying"
+    WAITING = "waiting"
     COMPLETED = "completed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class StepKind(StrEnum):
+    """What a step does."""
+
+    RUN = "run"
+    SLEEP = "sleep"
+    WAIT = "wait"
+    SEND = "send"
+    INVOKE = "invoke"
+    MAP = "map"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -76,8 +92,35 @@ class EventTrigger(msgspec.Struct, frozen=True, tag="event"):
     name: str
 
 
+class CancelRule(msgspec.Struct, frozen=True):
+    """Cancels a run when this event comes.
+
+    `match`: a path like `data.user_id` at which the event has to equal the one that started the run. `if_`: a CEL
+    expression over `event` (which started the run) and `async` (which has come). `timeout_ms`: for so long only.
+    """
+
+    event: str
+    match: str | None = None
+    if_: str | None = None
+    timeout_ms: int | None = None
+
+
+class TimeLimits(msgspec.Struct, frozen=True):
+    """Limits in milliseconds: of the time in the queue, of the whole run, of one attempt of a step."""
+
+    start_ms: int | None = None
+    finish_ms: int | None = None
+    step_ms: int | None = None
+
+
+NO_LIMITS = TimeLimits()
+
+
 class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A function as the engine knows it: everything but the code, which is named by module and qualified name."""
+    """A function as the engine knows it: everything but the code, which is named by module and qualified name.
+
+    `on_failure` is the id of the function that is run when a run of this one has failed.
+    """
 
     id: str
     name: str
@@ -89,6 +132,9 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
     triggers: tuple[EventTrigger, ...] = ()
     retries: int = 4
     backoff: Backoff | tuple[float, ...] | None = None
+    cancel_on: tuple[CancelRule, ...] = ()
+    timeouts: TimeLimits = NO_LIMITS
+    on_failure: str | None = None
 
     @property
     def max_attempts(self) -> int:
@@ -96,19 +142,26 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """A step as a person sees it."""
+    """A step as a person sees it. `due_at` is set while it waits for a time, or for no longer than that."""
 
     name: str
+    kind: StepKind
     state: StepState
     attempts: int
     started_at: int | None
     ended_at: int | None
+    due_at: int | None = None
     output: msgspec.Raw | None = None
     error: Failure | None = None
+    is_unreached: bool = False
+    """The run ended without coming to it again: today's code has no such step."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """A run as a person sees it: one function for one event. `due_at` is set while it waits."""
+    """A run as a person sees it: one function for one event.
+
+    `due_at` is set while it waits: when it goes on at the latest. `parent` is the run that invoked it, if one did.
+    """
 
     key: int
     id: str
@@ -126,4 +179,5 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     output: msgspec.Raw | None = None
     error: Failure | None = None
     replay_of: str | None = None
+    parent: str | None = None
     steps: tuple[Step, ...] = ()

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from fanout.model import Failure, FunctionSpec, StepState
+from fanout.model import Failure, FunctionSpec, StepKind, StepState
 
 HEADER = 4
 OUT_OF_MEMORY = 199
@@ -21,13 +21,25 @@ OUT_OF_MEMORY = 199
 
 
 class RecordedStep(msgspec.Struct, frozen=True, array_like=True):
-    """What the journal knows of a step when its run is started again."""
+    """What the journal knows of a step: sent when its run is started, and whenever it changes while that executes."""
 
     key: str
+    branch: str
+    """Which of the run's parallel branches it belongs to; empty outside of them."""
     state: StepState
     attempts: int
     output: str | None
     failure: Failure | None
+    due_at: int | None = None
+    """A retrying step is not tried again before; None once that time has come."""
+    progress: tuple[int, int] | None = None
+    """Of a map that is not over: how many items have become runs, and how many more may follow now."""
+    kind: StepKind = StepKind.RUN
+
+    @property
+    def is_open(self) -> bool:
+        """It waits for something that has not come."""
+        return self.state is StepState.WAITING or (self.state is StepState.RETRYING and self.due_at is not None)
 
 
 # From the engine to a worker.
@@ -58,14 +70,21 @@ class Recorded(msgspec.Struct, frozen=True, array_like=True, tag=3):
     calls: tuple[int, ...]
 
 
-class GiveUp(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """The step of this call is out of attempts, and that is durable: raise StepError."""
+class StepChanged(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """The journal has something new on a step: what it waited for has come, or it may be tried again."""
 
-    call: int
+    claim: int
+    step: RecordedStep
 
 
 class Evict(msgspec.Struct, frozen=True, array_like=True, tag=5):
     """Leave this execution at its next step's edge. A step in flight ends first, and its result is sent."""
+
+    claim: int
+
+
+class Resume(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """The execution was parked and has a slot again: its steps may run."""
 
     claim: int
 
@@ -75,6 +94,18 @@ class ShutDown(msgspec.Struct, frozen=True, array_like=True, tag=6):
 
 
 # From a worker to the engine.
+
+
+class SentEvent(msgspec.Struct, frozen=True, array_like=True):
+    """An event that a step sends; data and user are JSON text."""
+
+    id: str
+    is_id_given: bool
+    name: str
+    ts: int | None
+    data: str
+    user: str | None
+    v: str | None
 
 
 class Described(msgspec.Struct, frozen=True, array_like=True, tag=20):
@@ -91,31 +122,37 @@ class LoadFailed(msgspec.Struct, frozen=True, array_like=True, tag=21):
 
 
 class StepRunning(msgspec.Struct, frozen=True, array_like=True, tag=22):
-    """A step has been going for a while: worth showing to people."""
+    """A step has been going for a while, or has a time limit: worth showing to people, and watching."""
 
     claim: int
     key: str
+    branch: str
     position: int
     started_at: int
 
 
 class StepCompleted(msgspec.Struct, frozen=True, array_like=True, tag=23):
+    """A step is done. `events` are sent with it, in the transaction that records it."""
+
     claim: int
     call: int
     key: str
+    branch: str
     position: int
     attempts: int
     output: str
     started_at: int
     ended_at: int
+    kind: StepKind = StepKind.RUN
+    events: tuple[SentEvent, ...] = ()
 
 
 class StepFailed(msgspec.Struct, frozen=True, array_like=True, tag=24):
-    """An attempt of a step failed. The engine answers with GiveUp or Evict."""
+    """An attempt of a step failed. A StepChanged says when it may be tried again, or that it may not."""
 
     claim: int
-    call: int
     key: str
+    branch: str
     position: int
     attempts: int
     failure: Failure
@@ -123,11 +160,84 @@ class StepFailed(msgspec.Struct, frozen=True, array_like=True, tag=24):
     ended_at: int
     is_retriable: bool
     retry_after_ms: int | None
+    kind: StepKind = StepKind.RUN
+
+
+class Sleep(msgspec.Struct, frozen=True, array_like=True, tag=40):
+    """Wait for a time."""
+
+    due_at: int
+
+
+class EventWait(msgspec.Struct, frozen=True, array_like=True, tag=41):
+    """Wait for an event, until `due_at` at the latest. `match` is a path and the JSON text that has to be there."""
+
+    event: str
+    due_at: int
+    match: tuple[str, str] | None
+    if_: str | None
+
+
+class Invoke(msgspec.Struct, frozen=True, array_like=True, tag=42):
+    """Wait for a run of another function with this data (JSON text)."""
+
+    function: str
+    data: str
+    due_at: int | None
+
+
+class Map(msgspec.Struct, frozen=True, array_like=True, tag=43):
+    """Wait for a run for each of the items, which follow in MapItems."""
+
+    function: str
+    max_in_flight: int
+    is_collecting: bool
+    """A failed item is a result like others; otherwise the first one fails the step and cancels the rest."""
+
+
+Awaited = Sleep | EventWait | Invoke | Map
+
+
+class StepWaits(msgspec.Struct, frozen=True, array_like=True, tag=28):
+    """A step waits. A StepChanged says what came of it."""
+
+    claim: int
+    key: str
+    branch: str
+    position: int
+    started_at: int
+    awaited: Awaited
+
+
+class MapItems(msgspec.Struct, frozen=True, array_like=True, tag=29):
+    """The next items of a map: (data as JSON text, its key if it has one). `first` is the number of the first."""
+
+    claim: int
+    key: str
+    first: int
+    items: tuple[tuple[str, str | None], ...]
+    is_last: bool
+
+
+class Parked(msgspec.Struct, frozen=True, array_like=True, tag=30):
+    """All branches of an execution wait, for these steps. Nothing of it runs until a Resume."""
+
+    claim: int
+    keys: tuple[str, ...]
+
+
+class Unpark(msgspec.Struct, frozen=True, array_like=True, tag=31):
+    """A parked execution has something to do after all: code between steps has come to a step."""
+
+    claim: int
 
 
 class RunCompleted(msgspec.Struct, frozen=True, array_like=True, tag=25):
+    """The function returned. `unreached` are recorded steps that it did not come to."""
+
     claim: int
     output: str
+    unreached: tuple[str, ...] = ()
 
 
 class RunFailed(msgspec.Struct, frozen=True, array_like=True, tag=26):
@@ -137,6 +247,7 @@ class RunFailed(msgspec.Struct, frozen=True, array_like=True, tag=26):
     failure: Failure
     is_retriable: bool
     retry_after_ms: int | None
+    unreached: tuple[str, ...] = ()
 
 
 class RunEvicted(msgspec.Struct, frozen=True, array_like=True, tag=27):
@@ -145,8 +256,20 @@ class RunEvicted(msgspec.Struct, frozen=True, array_like=True, tag=27):
     claim: int
 
 
-ToWorker = Load | Start | Recorded | GiveUp | Evict | ShutDown
-ToEngine = Described | LoadFailed | StepRunning | StepCompleted | StepFailed | RunCompleted | RunFailed | RunEvicted
+ToWorker = Load | Start | Recorded | StepChanged | Evict | Resume | ShutDown
+FromExecution = (
+    StepRunning
+    | StepCompleted
+    | StepFailed
+    | StepWaits
+    | MapItems
+    | Parked
+    | Unpark
+    | RunCompleted
+    | RunFailed
+    | RunEvicted
+)
+ToEngine = Described | LoadFailed | FromExecution
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker_decoder = msgspec.msgpack.Decoder(list[ToWorker])

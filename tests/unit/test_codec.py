@@ -6,14 +6,15 @@ import json
 import math
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple, TypedDict
 from uuid import UUID
 
 import msgspec
+import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +67,68 @@ class Opaque:
     pass
 
 
+class Named(pydantic.BaseModel):
+    """Its fields have other names outside, one of them has two."""
+
+    id: int = pydantic.Field(alias="customerId")
+    size: int = pydantic.Field(default=1, validation_alias="s", serialization_alias="z")
+    wait: timedelta = timedelta(hours=1)
+    tags: tuple[Decimal, ...] = ()
+
+    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @property
+    def double(self) -> int:
+        return self.id * 2
+
+
+class Loose(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(arbitrary_types_allowed=True, extra="allow")
+
+    file: Path = Path("a")  # JSON to pydantic, and not to us
+    item: Any = None
+    other: Any = pydantic.Field(default=None, alias="otherOne")
+
+
+class Written(pydantic.BaseModel):
+    """It has a way to write what nobody else has."""
+
+    model_config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+
+    opaque: Opaque
+
+    @pydantic.field_serializer("opaque")
+    def write(self, value: Opaque) -> str:
+        return "opaque"
+
+
+class Unwritten(pydantic.BaseModel):
+    number: int = 1
+
+    @pydantic.model_serializer
+    def write(self) -> Any:
+        raise LookupError
+
+
+class Root(pydantic.RootModel[Any]):
+    pass
+
+
+class Row(TypedDict):
+    at: datetime
+
+
+class Point(NamedTuple):
+    x: int
+    colour: Colour = Colour.RED
+
+
+@dataclasses.dataclass(slots=True, frozen=True)
+class Slotted:
+    net: Decimal
+    _rank: int = 1
+    gross: int = dataclasses.field(init=False, default=5)
+
+
 def refusal(value: Any) -> tuple[str, str | None]:
     with pytest.raises(OutputError) as raised:
         encode_output("step `charge`", value)
@@ -103,6 +166,18 @@ def test_json_values_come_back_as_they_were(value: Any) -> None:
         (Order("tea"), '{"item":"tea","price":1.5}'),
         (Line([Order("tea", None)]), '{"item":[{"item":"tea","price":null}]}'),
         (Model(id=1, line=Line(Model(deep=None))), '{"id":1,"line":{"item":{"deep":null}}}'),
+        (Row(at=datetime(2025, 10, 9, tzinfo=UTC)), '{"at":"2025-10-09T00:00:00Z"}'),
+        (Point(1), '[1,"red"]'),
+        (Slotted(Decimal("1.10")), '{"net":"1.10","_rank":1,"gross":5}'),
+        # By the fields' names, and only what the model can be made from again.
+        (Named.model_validate({"customerId": 1, "s": 2}), '{"id":1,"size":2,"wait":"PT1H","tags":[]}'),
+        ({"a": [Order(Named(customerId=1))]}, '{"a":[{"item":{"id":1,"size":1,"wait":"PT1H","tags":[]},"price":1.5}]}'),
+        (Root([Named(customerId=1)]), '[{"id":1,"size":1,"wait":"PT1H","tags":[]}]'),
+        (
+            Loose.model_validate({"item": Order("tea"), "more": (1,)}),
+            '{"file":"a","item":{"item":"tea","price":1.5},"other":null,"more":[1]}',
+        ),
+        (Written(opaque=Opaque()), '{"opaque":"opaque"}'),
         ("null", '"null"'),
         (-0.0, "-0.0"),
         (10**25, "10000000000000000000000000"),
@@ -152,6 +227,22 @@ def test_nan_is_found_however_deep_it_is() -> None:
         (iter([1]), "list_iterator", "$"),
         (["ok", "\ud800"], "str", "$[1]"),
         ({"\ud800\0": Opaque()}, "Opaque", "$.\\ud800\\0"),
+        ({1: {date(2025, 10, 9): {Opaque()}}}, "Opaque", "$.1.2025-10-09[0]"),
+        (Line({"a": (number for number in [1])}), "generator", "$.item.a"),
+        (Point(1, Slotted(object())), "object", "$[1].net"),  # type: ignore[arg-type]
+        ([Written(opaque=Opaque()), Opaque()], "Opaque", "$[1]"),
+        # Into models, whose own way of writing counts there.
+        ({"m": Loose(item=Opaque())}, "Opaque", "$.m.item"),
+        (Loose(otherOne=[1, Path("a"), {"k": (0, Opaque())}]), "Opaque", "$.other[2].k[1]"),
+        (Loose(item=Loose(item=Order([Opaque()]))), "Opaque", "$.item.item.item[0]"),
+        (Loose(item=Written(opaque=Opaque()), otherOne=Opaque()), "Opaque", "$.other"),
+        (Loose(item={1: {date(2025, 10, 9): Opaque()}}), "Opaque", "$.item.1.2025-10-09"),
+        (Loose.model_validate({"more": Opaque()}), "Opaque", "$.more"),
+        (Root([1, Opaque()]), "Opaque", "$[1]"),
+        # A set of a model is written as a whole.
+        (Loose(item={Opaque()}), "set", "$.item"),
+        (Order(Unwritten()), "Unwritten", "$.item"),
+        (Loose(item=[1, Unwritten()]), "Unwritten", "$.item[1]"),
     ],
 )
 def test_what_is_no_json_is_named_with_its_path(value: Any, kind: str, path: str) -> None:
@@ -164,6 +255,31 @@ def test_a_key_that_json_does_not_have_is_refused() -> None:
     assert (message, hint) == (
         "step `charge` returned a value that can't be recorded as JSON: tuple is not JSON", None,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "reason"),
+    [
+        ([1, {"a": {(1, 2): 3}}], "$[1].a", "tuple is not JSON"),
+        (Order({None: 1}), "$.item", "NoneType is not JSON"),
+        (Line(Order({True: 1})), "$.item.item", "bool is not JSON"),
+        (
+            {"a": {"\ud800": 1}},
+            "$.a",
+            "'utf-8' codec can't encode character '\\ud800' in position 0: surrogates not allowed",
+        ),
+    ],
+)
+def test_the_dict_with_such_a_key_is_named_by_its_path(value: Any, path: str, reason: str) -> None:
+    message = f"step `charge` returned a value at `{path}` that can't be recorded as JSON: {reason}"
+    assert refusal(value) == (message, None)
+
+
+def test_a_model_within_itself_is_no_endless_search() -> None:
+    loose = Loose()
+    loose.item = [loose, Opaque()]
+    message, _ = refusal([loose])
+    assert message == "step `charge` returned a `Loose` at `$[0].item[0]`, which can't be recorded as JSON"
 
 
 def loop() -> Any:

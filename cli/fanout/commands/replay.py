@@ -11,8 +11,10 @@ from fanout.client import Client
 from fanout.commands import report, waiting
 from fanout.commands.app import say
 from fanout.commands.text import count
+from fanout.engine.local import Ending
 from fanout.errors import NotFoundError, UsageError
-from fanout.journal.sqlite_reader import JournalReader, Watched
+from fanout.journal.family import Watched
+from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import RunState
 
 
@@ -54,17 +56,19 @@ def replay(
 
     watched, waited = waiting.put_and_wait(settings, put, timeout_s=timeout, is_quiet=as_json)
     with JournalReader(settings.journal) as reader:
-        made = reader.watched_runs(watched, outputs=as_json)
-    if as_json:
-        report.print_json({"runs": [report.run_json(run) for run in made], "planned": len(chosen)})
-    else:
-        hints = report.next_steps(made, has_engine=waited.has_engine)
-        if len(made) < len(chosen):
-            hints.append(
-                f"{count(len(chosen) - len(made), 'run')} left out: replayed meanwhile, or the function is gone"
-            )
-        report.print_report(made, time.monotonic() - began, count(len(chosen), "replay"), hints)
-    raise typer.Exit(waiting.exit_code(waited, report.exit_code(made)))
+        family = reader.family(watched, limit=report.MOST_MEMBERS)
+        if as_json:
+            made = reader.watched_runs(watched)
+            report.print_json({"runs": [report.run_json(run) for run in made], "planned": len(chosen)})
+        else:
+            hints = report.next_steps(reader, watched, family, has_engine=waited.has_engine)
+            left_out = len(chosen) - sum(run.replay_of is not None for run in family.runs.values())
+            if left_out and not family.is_cut and waited.ending is Ending.DONE:
+                hints.append(f"{count(left_out, 'run')} left out: replayed meanwhile, or the function is gone")
+            hints += waiting.left(waited)
+            seconds = time.monotonic() - began
+            report.print_report(reader, family, seconds, count(len(chosen), "replay"), hints)
+    raise typer.Exit(waiting.exit_code(waited, report.exit_code(family.counts)))
 
 
 def _choose(reader: JournalReader, ids: list[str], *, failed: bool, function: str | None, again: bool) -> list[int]:

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from fanout.commands import text
+from fanout.commands import text, waits
 from fanout.commands.app import say
+from fanout.commands.tree import tree
 from fanout.journal import AcceptedEvent
-from fanout.journal.sqlite_reader import JournalReader, Progress, Watched
-from fanout.model import Failure, Run, RunState, StepState
+from fanout.journal.family import Family, Watched, live
+from fanout.journal.sqlite_reader import JournalReader
+from fanout.model import Failure, Run, RunState, Step
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
+    from rich.text import Text
 
 _REFRESH_S = 0.125
-_MOST_LIVE_RUNS = 200
-_MOST_TREES = 25
-_MOST_FAILURES = 10
+_MOST_LIVE_RUNS = 2_000
+_MOST_LINES = 100
+MOST_MEMBERS = 100_000
+"""So many runs of a family are told apart at most."""
 
 
 class LiveReport:
@@ -55,7 +58,6 @@ class LiveReport:
         if self._reader is None:
             self._reader = JournalReader(self._journal)
         began = time.monotonic()
-        progress = self._reader.progress(self._watched)
         if self._live is None:
             from rich.live import Live  # lazy: what ends at once is never drawn
 
@@ -67,16 +69,19 @@ class LiveReport:
                 redirect_stderr=False,
             )
             self._live.start()
-        height = self._live.console.height - 2
-        if sum(progress.counts.values()) < min(height, _MOST_LIVE_RUNS):
-            shown: RenderableType = tree(
-                self._reader.watched_runs(self._watched, outputs=False), self._live.console.width
-            )
-        else:
-            shown = counts_line(progress)
-        self._live.update(shown, refresh=True)
+        self._live.update(self._drawn(self._reader, self._live.console), refresh=True)
         # Many runs take long to look at: never spend more than a fifth of the time on it.
         self._next = time.monotonic() + max(_REFRESH_S, 4 * (time.monotonic() - began))
+
+    def _drawn(self, reader: JournalReader, console: Console) -> RenderableType:
+        from rich.console import Group
+
+        counts = reader.counts(self._watched)
+        if sum(counts.values()) > _MOST_LIVE_RUNS:
+            return counts_line(counts)
+        family = reader.family(self._watched, limit=MOST_MEMBERS)
+        width, height = console.size
+        return Group(*tree(family, reader.runs_with_steps, width, most_lines=max(4, height - 2)))
 
     def print_line(self, line: str) -> None:
         """A line that a worker has printed."""
@@ -94,112 +99,62 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False)
 
 
-def tree(runs: Sequence[Run], width: int) -> RenderableType:
-    """Events with their runs, a line each, the steps behind."""
-    from rich.console import Group
-    from rich.text import Text
-    from rich.tree import Tree
-
-    trees: dict[str, Tree] = {}
-    name_width = min(max((len(run.function) for run in runs), default=0), max(12, width // 3))
-    for run in runs:
-        if run.event_id not in trees:
-            label = Text(text.printable(run.event_name), style="bold")
-            label.append(f"  {text.printable(run.event_id)}", style="dim")
-            label.no_wrap, label.overflow = True, "ellipsis"
-            trees[run.event_id] = Tree(label, guide_style="dim")
-        branch = trees[run.event_id].add(_run_line(run, name_width))
-        if run.error is not None and run.state in (RunState.FAILED, RunState.WAITING):
-            # On a line of its own: behind the steps it would be cut off on most terminals.
-            branch.add(Text(text.first_line(str(_cause(run) or run.error)), style=text.style(run.state)))
-    return Group(*trees.values())
-
-
-def _run_line(run: Run, name_width: int) -> Any:
-    from rich.text import Text
-
-    line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(f"{text.symbol(run.state)} ", style=text.style(run.state))
-    line.append(text.printable(run.function).ljust(name_width))
-    line.append(f"  {text.took(run):>7}", style="dim")
-    if run.state is RunState.WAITING:
-        line.append(f"  until {text.clock(run.due_at)}", style="yellow")
-    if run.attempts > 1:
-        line.append(f"  {run.attempts} attempts", style="yellow")
-    for step in run.steps:
-        line.append(f"  {text.symbol(step.state)}", style=text.style(step.state))
-        line.append(f" {text.printable(step.name)}")
-        if step.attempts > 1:
-            line.append(f" ({step.attempts} attempts)", style="yellow")
-    return line
-
-
-def _cause(run: Run) -> Failure | None:
-    """What made the step fail that the run failed of: the step's name is in the line above."""
-    if run.error is None or run.error.type != "StepError":
-        return None
-    return next((step.error for step in reversed(run.steps) if step.state is StepState.FAILED), None)
-
-
-def counts_line(progress: Progress) -> Any:
+def counts_line(counts: Mapping[RunState, int]) -> Text:
     """One line where a tree would not fit."""
     from rich.text import Text
 
-    total = sum(progress.counts.values())
-    line = Text(f"{total - progress.live:,} of {text.count(total, 'run')} done", no_wrap=True)
-    for state, number in sorted(progress.counts.items()):
+    total = sum(counts.values())
+    line = Text(f"{total - live(counts):,} of {text.count(total, 'run')} done", no_wrap=True)
+    for state, number in sorted(counts.items()):
         line.append(f"  {text.symbol(state)} {number:,} {state}", style=text.style(state))
     return line
 
 
-def print_report(runs: Sequence[Run], seconds: float, what: str, hints: Sequence[str]) -> None:
-    """The tree if it can be read at once, the failures otherwise; then what ran, what failed, what to do next."""
+def print_report(
+    reader: JournalReader, family: Family, seconds: float, what: str, hints: Sequence[str], output: str | None = None
+) -> None:
+    """The tree, what ran and what failed, an output that is wanted, and what to do next."""
+    from rich.console import Group
+
     out = console()
-    if runs and len({run.event_id for run in runs}) <= _MOST_TREES:
-        out.print(tree(runs, out.width))
-    else:
-        failed = [run for run in runs if run.state is RunState.FAILED]
-        if failed:
-            out.print(tree(failed[:_MOST_FAILURES], out.width))
-        if len(failed) > _MOST_FAILURES:
-            out.print(f"… and {len(failed) - _MOST_FAILURES:,} more failed", style="dim")
-    out.print(summary(runs, seconds, what), soft_wrap=True)
+    if family.events:
+        out.print(Group(*tree(family, reader.runs_with_steps, out.width, most_lines=_MOST_LINES)))
+    out.print(summary(family.counts, seconds, what), soft_wrap=True)
+    if output is not None:
+        print(text.printable(output))
     for hint in hints:
         say(f"hint: {hint}")
 
 
-def summary(runs: Sequence[Run], seconds: float, what: str) -> Any:
+def summary(counts: Mapping[RunState, int], seconds: float, what: str) -> Text:
     """`4 runs of 1 event in 0.31 s: 3 completed, 1 failed`, coloured by state."""
     from rich.text import Text
 
-    line = Text(f"{text.count(len(runs), 'run')} of {what} in {text.duration(round(seconds * 1000))}")
-    states = Counter(run.state for run in runs)
-    for index, (state, number) in enumerate(sorted(states.items())):
+    line = Text(f"{text.count(sum(counts.values()), 'run')} of {what} in {text.duration(round(seconds * 1000))}")
+    for index, (said, style) in enumerate(text.states(counts)):
         line.append(": " if index == 0 else ", ")
-        line.append(f"{number:,} {state}", style=text.style(state))
+        line.append(said, style=style)
     return line
 
 
-def next_steps(runs: Sequence[Run], *, has_engine: bool) -> list[str]:
+def next_steps(reader: JournalReader, watched: Watched, family: Family, *, has_engine: bool) -> list[str]:
     """What to do about runs that failed, or that go on later."""
     hints = []
-    failed = [run for run in runs if run.state is RunState.FAILED]
+    failed = [run for run in family.runs.values() if run.state is RunState.FAILED]
     if failed:
+        # Of a child and the parent that it took with it, the child knows why.
+        first = min(failed, key=lambda run: (run.ended_at or 0, -run.key))
         hints.append(
-            f"`fanout runs show {failed[0].id}` shows why; "
-            "when it is mended, `fanout replay --failed` goes on from there"
+            f"`fanout runs show {first.id}` shows why; when it is mended, `fanout replay --failed` goes on from there"
         )
-    waiting = [run.due_at for run in runs if run.state is RunState.WAITING and run.due_at is not None]
-    if waiting and not has_engine:
-        hints.append(
-            f"{text.count(len(waiting), 'run')} will go on, the first at {text.clock(min(waiting))}: "
-            "`fanout serve` carries that on, or the next `fanout send`"
-        )
+    if family.counts[RunState.WAITING] and not has_engine:
+        hints += waits.hints(reader, watched)
     return hints
 
 
-def exit_code(runs: Sequence[Run]) -> int:
-    return 1 if any(run.state is RunState.FAILED for run in runs) else 0
+def exit_code(counts: Mapping[RunState, int]) -> int:
+    """1 if a run failed, also one whose parent has made the best of it."""
+    return 1 if counts.get(RunState.FAILED) else 0
 
 
 # JSON.
@@ -231,18 +186,23 @@ def run_json(run: Run) -> dict[str, Any]:
         "output": run.output,
         "error": failure_json(run.error),
         "replay_of": run.replay_of,
-        "steps": [
-            {
-                "name": step.name,
-                "state": step.state,
-                "attempts": step.attempts,
-                "started_at": step.started_at,
-                "ended_at": step.ended_at,
-                "output": step.output,
-                "error": failure_json(step.error),
-            }
-            for step in run.steps
-        ],
+        "parent": run.parent,
+        "steps": [step_json(step) for step in run.steps],
+    }
+
+
+def step_json(step: Step) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "kind": step.kind,
+        "state": step.state,
+        "attempts": step.attempts,
+        "started_at": step.started_at,
+        "ended_at": step.ended_at,
+        "due_at": step.due_at,
+        "output": step.output,
+        "error": failure_json(step.error),
+        "is_unreached": step.is_unreached,
     }
 
 

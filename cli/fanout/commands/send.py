@@ -13,12 +13,12 @@ import typer
 from fanout.client import Client, watched_events
 from fanout.commands import report, waiting
 from fanout.commands.app import say
-from fanout.commands.text import count, printable
-from fanout.engine.local import Ending
+from fanout.commands.text import count, nearest, printable
 from fanout.errors import EventError, UsageError
 from fanout.events import DEFAULT_LIMITS, NewEvent, build, parse
 from fanout.journal import AcceptedEvent
-from fanout.journal.sqlite_reader import JournalReader, Watched
+from fanout.journal.family import Watched
+from fanout.journal.sqlite_reader import JournalReader
 
 
 def register(app: typer.Typer, help_: str) -> None:
@@ -55,22 +55,23 @@ def send(
         return
     watched, waited = waiting.put_and_wait(settings, put, timeout_s=timeout, is_quiet=as_json)
     with JournalReader(settings.journal) as reader:
-        runs = reader.watched_runs(watched, outputs=as_json)
-        stranded = reader.waiting_for_code(sorted(waited.stranded))
-    if as_json:
-        report.print_json({"events": report.events_json(accepted), "runs": [report.run_json(run) for run in runs]})
-    else:
-        hints = _notes(accepted, waited.listening, {run.event_id for run in runs})
-        hints += [
-            f"{count(number, 'run')} of `{printable(function)}` wait: the code has no such function any more"
-            for function, number in stranded.items()
-            if number
-        ]
-        hints += report.next_steps(runs, has_engine=waited.has_engine)
-        if waited.ending is not Ending.DONE:
-            hints.append(_left(waited))
-        report.print_report(runs, time.monotonic() - began, count(len(accepted), "event"), hints)
-    raise typer.Exit(waiting.exit_code(waited, report.exit_code(runs)))
+        family = reader.family(watched, limit=report.MOST_MEMBERS)
+        if as_json:
+            runs = reader.watched_runs(watched)
+            report.print_json({"events": report.events_json(accepted), "runs": [report.run_json(run) for run in runs]})
+        else:
+            stranded = reader.waiting_for_code(sorted(waited.stranded))
+            hints = _notes(accepted, waited.listening, {event.id for event in family.roots if family.runs_of(event)})
+            hints += [
+                f"{count(number, 'run')} of `{printable(function)}` wait: the code has no such function any more"
+                for function, number in stranded.items()
+                if number
+            ]
+            hints += report.next_steps(reader, watched, family, has_engine=waited.has_engine)
+            hints += waiting.left(waited)
+            seconds = time.monotonic() - began
+            report.print_report(reader, family, seconds, count(len(accepted), "event"), hints)
+    raise typer.Exit(waiting.exit_code(waited, report.exit_code(family.counts)))
 
 
 def _read(files: Sequence[str], name: str | None, data: str | None) -> list[NewEvent]:
@@ -123,20 +124,7 @@ def _notes(accepted: Sequence[AcceptedEvent], listening: Sequence[str], with_run
         notes.append(f"`{first}`{others} was sent before, in the last 24 hours: it starts no function twice")
     unheard = sorted({event.name for event in accepted if event.id not in with_runs and not event.is_duplicate})
     if unheard and listening:
-        notes.append(f"no function listens to `{printable(unheard[0])}`{_nearest(unheard[0], listening)}")
+        notes.append(f"no function listens to `{printable(unheard[0])}`{nearest(unheard[0], listening)}")
     elif unheard:
         notes.append(f"no function listens to `{printable(unheard[0])}`")
     return notes
-
-
-def _nearest(name: str, listening: Sequence[str]) -> str:
-    import difflib  # lazy: only when something is odd
-
-    close = difflib.get_close_matches(name, listening, n=1)
-    return f"; did you mean `{printable(close[0])}`?" if close else ""
-
-
-def _left(waited: waiting.Waited) -> str:
-    what = "stopped" if waited.ending is Ending.INTERRUPTED else "the time is over"
-    who = "the engine goes on with them" if waited.has_engine else "`fanout serve` goes on with them"
-    return f"{what}: runs that are left are in the journal, and {who}"

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 
+from fanout.journal.family import FamilyRun
 from fanout.model import Run, RunState, StepState
+
+ULID_LENGTH = 26
+_TIMES = "\N{MULTIPLICATION SIGN}"
 
 SYMBOLS = {
     RunState.QUEUED: "·",
@@ -29,8 +34,10 @@ STYLES = {
 _STEP_STATES = {
     StepState.RUNNING: RunState.RUNNING,
     StepState.RETRYING: RunState.WAITING,
+    StepState.WAITING: RunState.WAITING,
     StepState.COMPLETED: RunState.COMPLETED,
     StepState.FAILED: RunState.FAILED,
+    StepState.CANCELLED: RunState.CANCELLED,
 }
 
 
@@ -56,10 +63,15 @@ def as_run_state(state: RunState | StepState) -> RunState:
 def symbol(state: RunState | StepState, encoding: str | None = None) -> str:
     """One character for the state, that can be told apart without colour."""
     mark = SYMBOLS[as_run_state(state)]
+    return drawn(mark, ASCII_SYMBOLS[mark], encoding)
+
+
+def drawn(mark: str, in_ascii: str, encoding: str | None = None) -> str:
+    """The mark, or what stands for it where it can't be shown."""
     try:
         mark.encode(encoding or sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
-        return ASCII_SYMBOLS[mark]
+        return in_ascii
     return mark
 
 
@@ -90,12 +102,39 @@ def clock(milliseconds: int | None) -> str:
     return time.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S", moment)
 
 
-def took(run: Run) -> str:
+def took(run: Run | FamilyRun) -> str:
     """How long it has taken since its first start, or nothing if it has not started."""
     if run.started_at is None:
         return ""
-    return duration((run.ended_at or time.time_ns() // 1_000_000) - run.started_at)
+    return duration((run.ended_at or now()) - run.started_at)
+
+
+def now() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def short_id(id_: str) -> str:
+    """Enough of an id of ours to find it by: its end tells ids apart, its beginning only says when."""
+    return id_[-10:] if len(id_) == ULID_LENGTH else printable(id_)
+
+
+def times(number: int) -> str:
+    """How many there are of something, behind its name."""
+    return f"{drawn(_TIMES, 'x')}{number:,}"
+
+
+def states(counts: Mapping[RunState, int]) -> list[tuple[str, str]]:
+    """`49,990 completed`, `10 failed`, ..., each with its style."""
+    return [(f"{number:,} {state}", style(state)) for state, number in sorted(counts.items())]
 
 
 def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """`; did you mean ...?`, if one of the known names is like it."""
+    import difflib  # lazy: only when something is odd
+
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean `{printable(close[0])}`?" if close else ""

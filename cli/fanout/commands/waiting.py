@@ -1,4 +1,4 @@
-"""What `send` and `replay` share: get something into the journal, then wait until all that it causes is over.
+"""What `send`, `invoke`, `replay` and `cancel` share: put something into the journal, and wait for what it causes.
 
 With an engine running elsewhere they follow that one; without, they are the engine. If the one they follow
 goes away, they take over.
@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from fanout import config as config_
 from fanout.client import Client
 from fanout.commands.app import say
@@ -18,8 +20,9 @@ from fanout.commands.report import LiveReport
 from fanout.commands.text import printable
 from fanout.config import Config
 from fanout.engine.local import GRACE_S, Ending, LocalEngine
-from fanout.errors import JournalBusyError
-from fanout.journal.sqlite_reader import Progress, Watched
+from fanout.errors import JournalBusyError, LoadError
+from fanout.journal.family import Progress, Watched
+from fanout.journal.sqlite_reader import JournalReader
 
 Put = Callable[[Client], Watched]
 
@@ -35,6 +38,8 @@ class Waited:
         """Functions with queued runs that the code does not have."""
         self.listening: list[str] = []
         """The event names that functions listen to, if this process was the engine."""
+        self.functions: list[str] = []
+        """The functions that the code has, if this process was the engine."""
 
 
 def project(explicit: str | None) -> Config:
@@ -84,7 +89,46 @@ def _run(
         waited.ending = own.run(own.has_nothing_soon, on_tick=live.refresh, timeout_s=timeout_s)
     waited.stranded = engine.stranded()
     waited.listening = sorted({trigger.name for spec in engine.functions.values() for trigger in spec.triggers})
+    waited.functions = sorted(engine.functions)
     return watched
+
+
+def put_and_ask(config: Config, put: Put) -> None:
+    """Put a request into the journal by `put`, which is called once, and wait until an engine has handled it.
+
+    Without an engine this process becomes one that handles requests and starts no run.
+
+    Raises:
+        LoadError: the code can't be loaded; the request is in the journal all the same.
+    """
+    watched: Watched | None = None
+    while True:
+        engine = _own_engine(config)
+        if engine is not None:
+            with engine:
+                _answer(engine, put, watched)
+            return
+        with Client(config.journal) as client:
+            watched = watched or put(client)
+            if client.follow(watched, lambda progress: progress.is_over()):
+                return
+
+
+def _answer(own: LocalEngine, put: Put, watched: Watched | None) -> None:
+    # No slots: whatever else is in the journal stays there.
+    own.config = msgspec.structs.replace(own.config, slots=0)
+    own.pool.on_output = lambda line: say(printable(line))
+    own.open(is_development=False)
+    with Client(own.config.journal) as client:
+        asked = watched or put(client)
+    try:
+        own.load()
+    except LoadError as error:
+        if error.hint:
+            say(f"hint: {printable(error.hint)}")
+        raise LoadError(error.message, hint="what was asked for is stored: the next engine that runs does it") from None
+    with JournalReader(own.config.journal) as reader:
+        own.run(lambda: reader.progress(asked).is_over())
 
 
 def _follow(
@@ -118,3 +162,12 @@ def say_stopping(runs: int) -> None:
 def exit_code(waited: Waited, runs_code: int) -> int:
     """5 if the time was over, 130 if interrupted; otherwise what the runs say."""
     return {Ending.DONE: runs_code, Ending.TIMEOUT: 5, Ending.INTERRUPTED: 130}[waited.ending]
+
+
+def left(waited: Waited) -> list[str]:
+    """What becomes of the runs that were not waited for to the end."""
+    if waited.ending is Ending.DONE:
+        return []
+    what = "stopped" if waited.ending is Ending.INTERRUPTED else "the time is over"
+    who = "the engine goes on with them" if waited.has_engine else "`fanout serve` goes on with them"
+    return [f"{what}: runs that are left are in the journal, and {who}"]

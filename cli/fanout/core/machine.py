@@ -10,9 +10,11 @@ from fanout.model import RunState
 class RunInput(StrEnum):
     """What can happen to a run."""
 
-    DUE = "due"  # the time it waited for has come
+    DUE = "due"  # what it waited for has come, and it is to be started
+    RESUME = "resume"  # what it waited for has come, and a worker still has it
     NOTED = "noted"  # it has been executing long enough for people to be shown so
-    RETRY = "retry"  # a step or the body failed and has attempts left
+    PARK = "park"  # all of its branches wait
+    RETRY = "retry"  # the body failed and has attempts left
     LOST = "lost"  # its worker is gone, or left it unfinished
     COMPLETE = "complete"
     FAIL = "fail"
@@ -24,25 +26,31 @@ class IllegalTransitionError(Exception):
 
 
 # A queued run may end without ever having been seen running: starts are not written down (see engine/loop.py).
+# A waiting one may end too: code between the steps of a task goes on while they wait, and time limits end it.
+_ENDS = {
+    RunInput.COMPLETE: RunState.COMPLETED,
+    RunInput.FAIL: RunState.FAILED,
+    RunInput.CANCEL: RunState.CANCELLED,
+}
 TRANSITIONS: dict[RunState, dict[RunInput, RunState]] = {
     RunState.QUEUED: {
         RunInput.NOTED: RunState.RUNNING,
+        RunInput.PARK: RunState.WAITING,
         RunInput.RETRY: RunState.WAITING,
         RunInput.LOST: RunState.QUEUED,
-        RunInput.COMPLETE: RunState.COMPLETED,
-        RunInput.FAIL: RunState.FAILED,
-        RunInput.CANCEL: RunState.CANCELLED,
+        **_ENDS,
     },
     RunState.RUNNING: {
+        RunInput.PARK: RunState.WAITING,
         RunInput.RETRY: RunState.WAITING,
         RunInput.LOST: RunState.QUEUED,
-        RunInput.COMPLETE: RunState.COMPLETED,
-        RunInput.FAIL: RunState.FAILED,
-        RunInput.CANCEL: RunState.CANCELLED,
+        **_ENDS,
     },
     RunState.WAITING: {
         RunInput.DUE: RunState.QUEUED,
-        RunInput.CANCEL: RunState.CANCELLED,
+        RunInput.RESUME: RunState.RUNNING,
+        RunInput.RETRY: RunState.WAITING,
+        **_ENDS,
     },
     RunState.COMPLETED: {},
     RunState.FAILED: {},

@@ -7,33 +7,62 @@ from typing import assert_never
 
 from fanout.core import retry
 from fanout.core.blame import Blame, blame
+from fanout.engine.children import Children
+from fanout.engine.deadlines import Deadlines, Killed
+from fanout.engine.parking import Parking
 from fanout.engine.pool import Lost
 from fanout.engine.roster import Active, Roster
+from fanout.engine.runs import Runs
 from fanout.engine.tick import Tick
 from fanout.engine.timers import Timers
-from fanout.model import Failure, RunState
+from fanout.engine.waits import Waits
+from fanout.journal import EventRow, Journal
+from fanout.model import Failure, FunctionSpec, RunState
 from fanout.protocol import (
-    Evict,
-    GiveUp,
+    EventWait,
+    FromExecution,
+    Invoke,
+    Map,
+    MapItems,
+    Parked,
+    Resume,
     RunCompleted,
     RunEvicted,
     RunFailed,
+    Sleep,
     StepCompleted,
     StepFailed,
     StepRunning,
+    StepWaits,
+    Unpark,
 )
-
-FromExecution = StepRunning | StepCompleted | StepFailed | RunCompleted | RunFailed | RunEvicted
 
 
 class Attempts:
     """Decides on the executions of a roster. `retry_delay_ms` replaces every backoff, in development."""
 
     def __init__(
-        self, roster: Roster, timers: Timers, *, retry_delay_ms: int | None, chance: Callable[[], float]
+        self,
+        journal: Journal,
+        roster: Roster,
+        timers: Timers,
+        runs: Runs,
+        waits: Waits,
+        children: Children,
+        parking: Parking,
+        deadlines: Deadlines,
+        *,
+        retry_delay_ms: int | None,
+        chance: Callable[[], float],
     ) -> None:
+        self._journal = journal
         self._roster = roster
         self._timers = timers
+        self._runs = runs
+        self._waits = waits
+        self._children = children
+        self._parking = parking
+        self._deadlines = deadlines
         self._retry_delay_ms = retry_delay_ms
         self._chance = chance
 
@@ -42,100 +71,151 @@ class Attempts:
         active = self._roster.active.get(message.claim)
         if active is None:
             return
-        if not active.is_cancelled:
+        if not active.is_final:
             self._decide(tick, active, message, now)
-        elif isinstance(message, StepFailed):
-            # It waits for a verdict, and was told to leave before it did.
-            tick.tell(active.worker, Evict(active.claim))
         if isinstance(message, RunCompleted | RunFailed | RunEvicted):
             self._roster.end(active)
 
-    def _decide(self, tick: Tick, active: Active, message: FromExecution, now: int) -> None:
+    def _decide(self, tick: Tick, active: Active, message: FromExecution, now: int) -> None:  # noqa: C901 - one case a message
         match message:
             case StepCompleted():
-                tick.step_completed(active, message)
+                self._complete_step(tick, active, message, now)
             case RunCompleted():
-                tick.end(active, RunState.COMPLETED, now, output=message.output)
+                self._note_unreached(tick, active, message.unreached)
+                self._runs.end(tick, active, RunState.COMPLETED, now, output=message.output)
             case StepFailed():
                 self._fail_step(tick, active, message, now)
+            case StepWaits():
+                self._begin_wait(tick, active, message, now)
+            case MapItems():
+                self._children.take(tick, active, message, now)
+            case Parked():
+                self._parking.park(tick, active, message, now)
+            case Unpark():
+                self._unpark(tick, active)
             case RunFailed():
                 self._fail_run(tick, active, message, now)
             case RunEvicted():
-                self._leave(tick, active)
+                if not active.is_parked:
+                    tick.requeue(active)
             case StepRunning():
                 tick.step_running(active, message)
+                self._deadlines.step_started(active, message.key, message.started_at)
             case _:
                 assert_never(message)
 
+    def _complete_step(self, tick: Tick, active: Active, step: StepCompleted, now: int) -> None:
+        active.running.pop(step.key, None)
+        tick.step_completed(active, step)
+        origin = active.run.key
+        for sent in step.events:
+            ts = now if sent.ts is None else sent.ts
+            tick.writes.events.append(
+                EventRow(None, sent.id, sent.is_id_given, sent.name, ts, sent.data, sent.user, sent.v, now, origin)
+            )
+
+    def _begin_wait(self, tick: Tick, active: Active, step: StepWaits, now: int) -> None:
+        match step.awaited:
+            case Sleep() | EventWait():
+                self._waits.begin(tick, active, step, step.awaited)
+            case Invoke():
+                self._children.invoke(tick, active, step, step.awaited, now)
+            case Map():
+                self._children.map(tick, active, step, step.awaited, now)
+            case _:
+                assert_never(step.awaited)
+
+    def _unpark(self, tick: Tick, active: Active) -> None:
+        if active.is_parked:
+            self._waits.resume(tick, active)
+        elif not active.is_leaving and not self._roster.is_resuming(active):
+            # Something had come for it before it was parked: it never lost its slot.
+            tick.tell(active.worker, Resume(active.claim))
+
     def _fail_step(self, tick: Tick, active: Active, failed: StepFailed, now: int) -> None:
-        due_at = self._next_try(active, failed.attempts - 1, failed, now)
+        active.running.pop(failed.key, None)
+        due_at = self._next_try(active.spec, failed.attempts - 1, failed, now)
         tick.step_failed(active, failed, now, due_at=due_at)
         if due_at is None:
-            tick.tell(active.worker, GiveUp(failed.call))
+            tick.changed.append((active, failed.key))
         else:
-            # With several branches that wait, none is tried before its time.
-            active.due_at = max(due_at, active.due_at or 0)
-            tick.tell(active.worker, Evict(active.claim))
+            active.waits[failed.key] = due_at
+            self._timers.add(due_at)
 
     def _fail_run(self, tick: Tick, active: Active, failed: RunFailed, now: int) -> None:
         run = active.run
-        tick.failed(active, "", run.attempt, failed.failure, now)
-        due_at = self._next_try(active, run.attempt, failed, now)
+        tick.failed(run, "", run.attempt, failed.failure, now)
+        due_at = self._next_try(active.spec, run.attempt, failed, now)
         if due_at is None:
-            tick.end(active, RunState.FAILED, now)
+            self._note_unreached(tick, active, failed.unreached)
+            self._runs.end(tick, active, RunState.FAILED, now, failure=failed.failure)
         else:
-            self._wait(tick, active, due_at, run.attempt + 1)
+            tick.retry(active, due_at)
+            self._timers.add(due_at)
 
-    def _leave(self, tick: Tick, active: Active) -> None:
-        """It left without a result: for a step's next attempt, or because this engine stops."""
-        if active.due_at is None:
-            tick.requeue(active.run)
-        else:
-            self._wait(tick, active, active.due_at, active.run.attempt)
+    def _note_unreached(self, tick: Tick, active: Active, keys: tuple[str, ...]) -> None:
+        tick.writes.unreached += [(active.run.key, key) for key in keys]
 
-    def _wait(self, tick: Tick, active: Active, due_at: int, next_attempt: int) -> None:
-        tick.wait(active, due_at, next_attempt)
-        self._timers.add(due_at)
-
-    def _next_try(self, active: Active, attempt: int, failed: StepFailed | RunFailed, now: int) -> int | None:
+    def _next_try(
+        self, spec: FunctionSpec, attempt: int, failed: StepFailed | RunFailed | None, now: int
+    ) -> int | None:
         return retry.next_try(
             attempt,
-            active.spec.max_attempts,
-            is_retriable=failed.is_retriable,
-            retry_after_ms=failed.retry_after_ms,
-            policy=active.spec.backoff,
+            spec.max_attempts,
+            is_retriable=failed is None or failed.is_retriable,
+            retry_after_ms=None if failed is None else failed.retry_after_ms,
+            policy=spec.backoff,
             override_ms=self._retry_delay_ms,
             now=now,
             random=self._chance(),
         )
 
+    # Death.
+
     def lose(self, tick: Tick, worker: int, lost: Lost, now: int) -> None:
-        """A worker is gone: its runs go back to the queue, and the one that is to blame is charged."""
-        there = self._roster.leave(worker)
-        for active in there:
-            if active.is_cancelled:
+        """A worker is gone: its runs go back to the queue, and the one that is to blame is charged.
+
+        What was parked there waits in the journal as before.
+        """
+        was_killed = worker in self._deadlines.killed
+        killed = self._deadlines.killed.pop(worker, None)
+        executing, parked = self._roster.leave(worker)
+        for active in parked:
+            if not active.is_parked and not active.is_final:
+                tick.requeue(active)  # It was about to go on.
+        for active in executing:
+            if active.is_final:
                 continue
-            if active.due_at is not None:
-                # It was on its way out, to wait for a step's next attempt: that it still does.
-                self._wait(tick, active, active.due_at, active.run.attempt)
-            else:
-                self._blame(tick, active, len(there), lost, now)
+            if not was_killed:
+                self._blame(tick, active, len(executing), lost, now)
+                continue
+            if killed is not None and killed.active is active and killed.key in active.running:
+                self._fail_killed(tick, killed, now)
+            tick.requeue(active)
+
+    def _fail_killed(self, tick: Tick, killed: Killed, now: int) -> None:
+        """A step that ignored its time limit has failed, like one that raised."""
+        active, recorded = killed.active, self._journal.step(killed.active.run.key, killed.key)
+        attempts = recorded.attempts + 1
+        failed = StepFailed(
+            active.claim, recorded.key, recorded.branch, 0, attempts, killed.failure,
+            active.running[killed.key], now, True, None,
+        )  # fmt: skip
+        due_at = self._next_try(active.spec, attempts - 1, None, now)
+        tick.step_failed(active, failed, now, due_at=due_at)
+        self._timers.add(due_at)
 
     def _blame(self, tick: Tick, active: Active, runs_in_worker: int, lost: Lost, now: int) -> None:
         run = active.run
         verdict = blame(runs_in_worker, run.crashes)
         if verdict is Blame.SUSPECT:
-            tick.requeue(run._replace(is_suspect=True))
+            active.run = run._replace(is_suspect=True)
+            tick.requeue(active)
             return
-        tick.failed(active, "", run.attempt, Failure("Crashed", lost.reason, "\n".join(lost.tail)), now)
+        failure = Failure("Crashed", lost.reason, "\n".join(lost.tail))
+        tick.failed(run, "", run.attempt, failure, now)
         active.run = run._replace(crashes=run.crashes + 1, is_suspect=True)
         if verdict is Blame.CHARGED:
-            tick.requeue(active.run)
+            tick.requeue(active)
         else:
-            tick.end(active, RunState.FAILED, now, reason="crashed")
-
-    def cancel(self, tick: Tick, active: Active, now: int) -> None:
-        """The run ends now; its slot is free when the step in flight has ended."""
-        active.is_cancelled = True
-        tick.tell(active.worker, Evict(active.claim))
-        tick.end(active, RunState.CANCELLED, now)
+            self._runs.end(tick, active, RunState.FAILED, now, reason="crashed", failure=failure)

@@ -78,6 +78,7 @@ class LocalEngine:
             Settings(
                 processes=self.config.processes,
                 slots=self.config.slots,
+                park_ms=round(self.config.park * 1000),
                 retry_delay_ms=None if delay is None else round(delay * 1000),
             ),
             clock=lambda: time.time_ns() // 1_000_000,

@@ -10,27 +10,33 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from fanout.core.routing import Routes
+import msgspec
+
 from fanout.engine.attempts import Attempts
+from fanout.engine.children import Children
+from fanout.engine.deadlines import Deadlines
+from fanout.engine.parking import Parking
 from fanout.engine.pool import Lost, Pool
 from fanout.engine.queue import ReadyQueue
 from fanout.engine.roster import Active, Roster
+from fanout.engine.runs import Runs
 from fanout.engine.tick import Tick
 from fanout.engine.timers import Timers
+from fanout.engine.waits import Waits
 from fanout.errors import LoadError
-from fanout.ids import UlidFactory
-from fanout.journal import DUPLICATE_WINDOW_MS, Journal, NewRun, OpenRequest, QueuedRun, StoredEvent, Writes
-from fanout.model import FunctionSpec, RunState
-from fanout.protocol import Described, Evict, LoadFailed, Start, ToEngine
+from fanout.journal import DUPLICATE_WINDOW_MS, Journal, OpenRequest, QueuedRun, StoredEvent, Writes
+from fanout.model import FunctionSpec, StepKind
+from fanout.protocol import Described, Evict, LoadFailed, Resume, Start, StepChanged, ToEngine
 
 NOTE_AFTER_MS = 250
 LOOK_EVERY_MS = 100
 EVENTS_A_TICK = 250
-DUE_A_TICK = 500
+DEFAULT_PARK_MS = 5_000
 REQUESTS_A_TICK = 20
 MAX_LOAD_DEATHS = 2
 LOAD_AGAIN_MS = 1_000
 """After a worker that could not load the code: others may still work, and the code may be mended meanwhile."""
+_TIMED = (StepKind.RUN, StepKind.SLEEP)
 _CACHED_EVENTS = 2_048
 _CACHED_EVENT_CHARS = 8 * 1024
 
@@ -44,12 +50,19 @@ class Bell(Protocol):
 
 
 class Settings:
-    """What an engine may be told. `retry_delay_ms` replaces every backoff, in development."""
+    """What an engine may be told.
 
-    def __init__(self, *, processes: int, slots: int, retry_delay_ms: int | None = None) -> None:
+    `retry_delay_ms` replaces every backoff, in development. `park_ms`: how long executions whose branches all wait
+    are kept in their worker.
+    """
+
+    def __init__(
+        self, *, processes: int, slots: int, retry_delay_ms: int | None = None, park_ms: int = DEFAULT_PARK_MS
+    ) -> None:
         self.processes = processes
         self.slots = slots
         self.retry_delay_ms = retry_delay_ms
+        self.park_ms = park_ms
 
 
 class Engine:
@@ -70,24 +83,26 @@ class Engine:
         self._bell = bell
         self._settings = settings
         self._clock = clock
-        self._new_id = UlidFactory()
 
-        journal.recover(clock())
-        self.functions: dict[str, FunctionSpec] = {}
-        self._routes = Routes(())
+        journal.recover()
         self._roster = Roster(settings.slots)
         self._timers = Timers(journal)
-        self._attempts = Attempts(self._roster, self._timers, retry_delay_ms=settings.retry_delay_ms, chance=chance)
-        self._queue = ReadyQueue(journal.queued)
+        self._queue = ReadyQueue(journal.queued, journal.last_rank())
+        self._runs = Runs(journal, self._roster, self._queue, self._timers, event=self._event)
+        self._waits = Waits(journal, self._roster, self._queue, self._timers, self._runs)
+        self._children = Children(journal, self._timers, self._runs, self._waits)
+        self._parking = Parking(self._roster, park_ms=settings.park_ms, slots=settings.slots)
+        self._deadlines = Deadlines(journal, self._roster, self._timers, self._runs)
+        self._attempts = Attempts(
+            journal, self._roster, self._timers, self._runs, self._waits, self._children, self._parking,
+            self._deadlines, retry_delay_ms=settings.retry_delay_ms, chance=chance,
+        )  # fmt: skip
         self._suspects: deque[QueuedRun] = deque()
         self._events: dict[int, StoredEvent] = {}
         self._started: deque[Active] = deque()
-        self._last_run_key = journal.last_run_key()
-        self._last_rank = journal.last_rank()
         self._routed_to = journal.routed_to()
         self._next_look = 0
         self._has_news = True
-        self._has_woken = False
         self._last_claim = 0
         self._load_deaths = 0
         self._grow_after = 0
@@ -114,24 +129,26 @@ class Engine:
         for worker, message in arrivals:
             self._receive(worker, message, now)
         self._note_long_ones(now)
+        self._parking.look(self._tick, now)
+        self._deadlines.look(self._tick, now)
+        self._children.settle(self._tick, now)
         if self._tick.writes:
             self._commit(self._tick.writes)
-        if self._has_woken:
-            # After the commit, which changes who waits; also if all that were due have been cancelled.
-            self._has_woken = False
-            self._timers.look()
+        # After the commit, which changes who waits; also if all that were due have been cancelled.
+        self._timers.look()
         self._act(now)
 
     def stop(self) -> None:
         """Start nothing more, and let executions leave at their next step's edge."""
         self.is_stopping = True
         for active in self._roster.active.values():
+            active.is_leaving = True
             self._pool.send(active.worker, [Evict(active.claim)])
 
     def is_idle(self) -> bool:
-        """Nothing executes and nothing can be started now; what is left waits for a time or for code."""
+        """Nothing executes and nothing can be started now; what is left waits for a time, an event or code."""
         return not (
-            self._roster.active
+            self._roster.executing
             or self._suspects
             or self._queue.has_ready()
             or self._has_news
@@ -139,9 +156,14 @@ class Engine:
         )
 
     @property
+    def functions(self) -> dict[str, FunctionSpec]:
+        """What the code has, by id; empty until a worker has loaded it."""
+        return self._runs.functions
+
+    @property
     def executing(self) -> int:
         """How many runs workers are at."""
-        return len(self._roster.active)
+        return self._roster.executing
 
     @property
     def next_due(self) -> int | None:
@@ -161,6 +183,7 @@ class Engine:
             times.append(self._next_look)
             if self._timers.earliest is not None:
                 times.append(self._timers.earliest)
+        times += [at for at in (self._parking.next_at, self._deadlines.next_at) if at is not None]
         if self._started:
             times.append(self._started[0].started_at + NOTE_AFTER_MS)
         return max(0, min(times) - now)
@@ -179,80 +202,53 @@ class Engine:
             for request in requests:
                 self._answer(request, now)
             events = self._journal.unrouted(self._routed_to, EVENTS_A_TICK)
-            if events:
-                self._route(events, now)
-            self._has_news = len(events) == EVENTS_A_TICK or len(requests) == REQUESTS_A_TICK
+            routed = self._route(events, now)
+            self._has_news = routed < len(events) or len(events) == EVENTS_A_TICK or len(requests) == REQUESTS_A_TICK
         if self._timers.are_due(now):
-            self._has_woken = True
-            for run in self._journal.due(now, DUE_A_TICK):
-                if run.key not in self._tick.cancelled:
-                    rank = self._rank(now)
-                    self._tick.writes.due.append((rank, run.key))
-                    self._tick.ready.append(run._replace(rank=rank))
+            self._waits.fire(self._tick, now)
+            self._deadlines.fire(self._tick, now)
 
-    def _route(self, events: list[StoredEvent], now: int) -> None:
-        """All runs of an event in one transaction, with the mark that says that it is routed."""
+    def _route(self, events: list[StoredEvent], now: int) -> int:
+        """All runs of an event in one transaction, with the mark that says that it is routed. How many were."""
         started: dict[tuple[str, str], int] = {}
-        for event in events:
+        for number, event in enumerate(events):
+            if event.name in self._tick.awaited:
+                return number  # For runs made in this tick it is news: the journal has to know first that they wait.
+            if event.name in self._runs.awaited:
+                self._waits.hear(self._tick, event, now)
             since = event.received_at - DUPLICATE_WINDOW_MS
             known = self._journal.functions_with_id(event.id, since) if event.is_id_given else ()
-            for spec in self._routes.match(event.name):
+            for spec in self._runs.routes.match(event.name):
                 if spec.id not in known and started.get((event.id, spec.id), since) <= since:
-                    self._new_run(spec, event, now)
+                    self._runs.new(self._tick, spec, event, now)
                     if event.is_id_given:
                         started[event.id, spec.id] = event.received_at
             self._keep(event)
-        self._routed_to = self._tick.writes.routed_to = events[-1].key
-
-    def _new_run(self, spec: FunctionSpec, event: StoredEvent, now: int, replay_of: int | None = None) -> None:
-        """A run of this function for this event: ready now, or when the event's own time has come."""
-        tick = self._tick
-        self._last_run_key += 1
-        key, run_id, rank = self._last_run_key, self._new_id(now), self._rank(now)
-        due_at = event.ts if event.ts > now and replay_of is None else None
-        state = RunState.QUEUED if due_at is None else RunState.WAITING
-        tick.writes.runs.append(
-            NewRun(key, run_id, spec.id, event.key, "", rank, state, spec.max_attempts, now, due_at, replay_of)
-        )
-        if replay_of is not None:
-            tick.writes.carried.append((key, replay_of))
-        if due_at is None:
-            is_fresh = replay_of is None
-            tick.ready.append(QueuedRun(key, run_id, spec.id, "", event.key, rank, 0, 0, False, is_fresh))
-        else:
-            self._timers.add(due_at)
-
-    def _rank(self, now: int) -> int:
-        """The place in the queue of what is ready now: after all before it, also when the clock has stepped back."""
-        self._last_rank = max(now, self._last_rank)
-        return self._last_rank
+            self._routed_to = self._tick.writes.routed_to = event.key
+        return len(events)
 
     def _answer(self, request: OpenRequest, now: int) -> None:
-        """What another process asked for: `runs` to be replayed or cancelled, by key."""
-        runs = request.body["runs"]
+        """What another process asked for: `runs` to be replayed or cancelled, by key; a function to be invoked."""
+        body, made = request.body, None
         match request.kind:
             case "replay":
-                for run, function, event in self._journal.replayable(runs, again=request.body["again"]):
-                    spec = self.functions.get(function)
-                    is_doubled = run in self._tick.replayed and not request.body["again"]
-                    if spec is not None and not is_doubled:
-                        self._tick.replayed.add(run)
-                        self._new_run(spec, self._journal.event(event), now, replay_of=run)
+                self._replay(body["runs"], now, again=body["again"])
             case "cancel":
-                for run in runs:
-                    self._cancel(run, now)
-        self._tick.writes.handled.append((now, request.key))
+                for run in body["runs"]:
+                    self._runs.cancel(self._tick, run, now)
+            case "invoke":
+                spec = self.functions.get(body["function"])
+                if spec is not None:
+                    made = self._runs.invoke(self._tick, spec, msgspec.json.encode(body["data"]).decode(), None, now)
+        self._tick.writes.handled.append((now, made, request.key))
 
-    def _cancel(self, run: int, now: int) -> None:
-        """End a live run as cancelled. A step in flight ends, and its result is dropped."""
-        active = next((each for each in self._roster.active.values() if each.run.key == run), None)
-        if active is not None and not active.is_cancelled:
-            self._attempts.cancel(self._tick, active, now)
-        elif active is None and run not in self._tick.cancelled and self._journal.live(run) is not None:
-            self._tick.cancelled.add(run)
-            self._tick.writes.cancelled.append((now, run))
-            self._suspects = deque(each for each in self._suspects if each.key != run)
-            self._queue.discard(run)
+    def _replay(self, runs: list[int], now: int, *, again: bool) -> None:
+        for run, function, event in self._journal.replayable(runs, again=again):
+            spec = self.functions.get(function)
+            is_doubled = run in self._tick.replayed and not again
+            if spec is not None and not is_doubled:
+                self._tick.replayed.add(run)
+                self._runs.new(self._tick, spec, self._journal.event(event), now, replay_of=run)
 
     def _receive(self, worker: int, message: ToEngine | Lost, now: int) -> None:
         match message:
@@ -290,8 +286,7 @@ class Engine:
             raise LoadError(f"{lost.reason} while it loaded the modules\n{tail}".rstrip())
 
     def _learn(self, functions: tuple[FunctionSpec, ...]) -> None:
-        self.functions = {spec.id: spec for spec in functions}
-        self._routes = Routes(functions)
+        self._runs.learn(functions)
         self._queue.load(self._journal.partitions(), self.functions)
 
     def _note_long_ones(self, now: int) -> None:
@@ -299,42 +294,73 @@ class Engine:
         started = self._started
         while started and (started[0].is_over or started[0].started_at + NOTE_AFTER_MS <= now):
             active = started.popleft()
-            if not active.is_over and not active.is_cancelled:
+            if not (active.is_over or active.is_final or active.is_parked or active.is_noted):
                 self._tick.note(active)
 
     # Commit and act.
 
     def _commit(self, writes: Writes) -> None:
         self._journal.commit(writes)
-        if writes.ended or writes.retried or writes.cancelled or writes.handled or writes.noted:
+        if any(event.key is None for event in writes.events):
+            self._has_news = True  # Steps have sent them, and they are to be routed.
+        if writes.ended or writes.parked or writes.cancelled or writes.handled or writes.noted or writes.retried:
             self._bell.tell_followers()
 
     def _act(self, now: int) -> None:
         tick, self._tick = self._tick, Tick()
         tick.tell_recorded()
+        self._tell_changed(tick)
+        if tick.discarded:
+            self._queue.discard(tick.discarded)
+            self._suspects = deque(each for each in self._suspects if each.key not in tick.discarded)
         for run in tick.ready:
             # Suspects as well: only the queue knows which runs it will read from the journal by itself.
-            self._queue.append(run)
+            if run.key not in tick.ended:
+                self._queue.append(run)
         if not self.is_stopping:
             if now >= self._grow_after:
                 self._pool.grow(self._demand())
             self._start_ready(tick, now)
         for worker, messages in tick.out.items():
             self._pool.send(worker, messages)
+        for worker, _ in tick.condemned:
+            self._pool.kill(worker)
+
+    def _tell_changed(self, tick: Tick) -> None:
+        """What the journal now has on steps goes to the executions that wait for them; without a slot, later."""
+        for active, key in tick.changed:
+            if active.is_over or active.is_leaving:
+                continue
+            active.changes.append(key)
+            if not self._roster.is_resuming(active):
+                self._tell_steps(tick, active)
+
+    def _tell_steps(self, tick: Tick, active: Active) -> None:
+        for key in active.changes:
+            tick.tell(active.worker, StepChanged(active.claim, self._journal.step(active.run.key, key)))
+        active.changes.clear()
 
     def _demand(self) -> int:
         """Workers that there is work for; at least one, which tells us what functions there are."""
         processes = self._settings.processes
-        wanted = len(self._roster.active) + len(self._suspects) + self._queue.at_least(processes)
+        wanted = self._roster.executing + len(self._suspects) + self._queue.at_least(processes)
         return min(max(1, self._pool.size(), wanted), processes)
 
     def _start_ready(self, tick: Tick, now: int) -> None:
+        while (active := self._roster.resume()) is not None:
+            self._tell_steps(tick, active)
+            tick.tell(active.worker, Resume(active.claim))
         while (worker := self._roster.freest()) is not None and (run := self._queue.take()) is not None:
             if run.is_suspect:
                 self._suspects.append(run)
             else:
                 self._start(tick, run, worker, now)
         while self._suspects and (worker := self._roster.reserve()) is not None:
+            for parked in self._roster.parked(worker).values():
+                if not parked.is_leaving:
+                    self._parking.evict(tick, parked)
+            if not self._roster.is_empty(worker):
+                break
             self._start(tick, self._suspects.popleft(), worker, now)
         if not self._suspects:
             self._roster.release()
@@ -344,9 +370,21 @@ class Engine:
         active = Active(self._last_claim, run, self.functions[run.function], worker, now)
         self._roster.start(active)
         self._started.append(active)
-        event = self._events.get(run.event) or self._keep(self._journal.event(run.event))
+        self._deadlines.started(active)
         steps = () if run.is_fresh else self._journal.steps(run.key)
+        if steps:
+            # Whether such a step may end at any time, or not before its own, is known for retries and sleeps only.
+            active.waits = {
+                step.key: step.due_at if step.due_at is not None and step.kind in _TIMED else 0
+                for step in steps
+                if step.is_open
+            }
+            self._children.started(active, steps)
+        event = self._event(run.event)
         tick.tell(worker, Start(active.claim, run.id, run.function, run.attempt, event.envelope(), steps))
+
+    def _event(self, key: int) -> StoredEvent:
+        return self._events.get(key) or self._keep(self._journal.event(key))
 
     def _keep(self, event: StoredEvent) -> StoredEvent:
         """The runs of an event start at about the same time: the next one finds it here."""

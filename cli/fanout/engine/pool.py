@@ -51,6 +51,9 @@ class Pool(Protocol):
     def wait(self, timeout_s: float) -> list[Arrival]:
         """What has come, at the latest after the timeout."""
 
+    def kill(self, worker: int) -> None:
+        """End this worker now; that it is lost comes with the next arrivals."""
+
     def shut_down(self) -> None:
         """Ask all workers to exit, and end those that don't."""
 
@@ -106,7 +109,8 @@ class LocalPool:
             sys.executable,
             # -P: the working directory is the user's, and not a place to import our own modules from.
             [sys.executable, "-P", "-m", "fanout.worker", str(theirs.fileno())],
-            os.environ,
+            # Sets of text are in the same order in all workers: code between steps that walks over one finds its steps.
+            {"PYTHONHASHSEED": "0", **os.environ},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, write, 1),
@@ -238,6 +242,12 @@ class LocalPool:
         if worker.pipe >= 0:
             self._selector.unregister(worker.pipe)
             os.close(worker.pipe)
+
+    def kill(self, worker: int) -> None:
+        there = self._workers.get(worker)
+        if there is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(there.pid, signal.SIGKILL)
 
     def shut_down(self) -> None:
         for worker in list(self._workers.values()):

@@ -48,8 +48,9 @@ class ReadyQueue:
     Runs of functions that the code does not have stay in the journal and wait.
     """
 
-    def __init__(self, fetch: Fetch) -> None:
+    def __init__(self, fetch: Fetch, last_rank: int = 0) -> None:
         self._fetch = fetch
+        self._last_rank = last_rank
         self._functions: Container[str] = ()
         self._partitions: dict[tuple[str, str], _Partition] = {}
         self._turns: deque[_Partition] = deque()
@@ -60,6 +61,11 @@ class ReadyQueue:
         self._functions = functions
         self._partitions = {name: _Partition(*name, is_partial=True) for name in partitions}
         self._turns = deque(each for each in self._partitions.values() if each.function in functions)
+
+    def rank(self, now: int) -> int:
+        """The place in the queue of what is ready now: after all before it, also when the clock has stepped back."""
+        self._last_rank = max(now, self._last_rank)
+        return self._last_rank
 
     def append(self, run: QueuedRun) -> None:
         """A run has become ready, and the journal has it."""
@@ -103,10 +109,10 @@ class ReadyQueue:
                 break
         return found
 
-    def discard(self, run: int) -> None:
-        """A run is no longer to be started, and the journal knows."""
+    def discard(self, runs: Container[int]) -> None:
+        """These are no longer to be started, and the journal knows."""
         for partition in self._partitions.values():
-            partition.runs = deque(each for each in partition.runs if each.key != run)
+            partition.runs = deque(each for each in partition.runs if each.key not in runs)
 
     def stranded(self) -> set[str]:
         """Functions that have queued runs but no code."""

@@ -1,6 +1,8 @@
-"""Which worker executes what, and who gets the next run."""
+"""Which worker executes what, which executions are parked, and who gets the next run."""
 
 from __future__ import annotations
+
+from collections import deque
 
 from fanout.journal import QueuedRun
 from fanout.model import FunctionSpec
@@ -9,7 +11,10 @@ from fanout.model import FunctionSpec
 class Active:
     """One execution of a run that a worker has been given, known by its claim."""
 
-    __slots__ = ("claim", "due_at", "is_cancelled", "is_over", "run", "spec", "started_at", "worker")
+    __slots__ = (
+        "changes", "claim", "deadline_at", "has_maps", "is_final", "is_leaving", "is_noted", "is_over", "is_parked",
+        "run", "running", "spec", "started_at", "stint", "waits", "worker",
+    )  # fmt: skip
 
     def __init__(self, claim: int, run: QueuedRun, spec: FunctionSpec, worker: int, started_at: int) -> None:
         self.claim = claim
@@ -17,10 +22,25 @@ class Active:
         self.spec = spec
         self.worker = worker
         self.started_at = started_at
-        self.due_at: int | None = None
-        """Set when a step waits for its next attempt: the execution is on its way out until then."""
-        self.is_cancelled = False
-        """The run is final already; only its slot is still taken."""
+        finish_ms = spec.timeouts.finish_ms
+        self.deadline_at = None if finish_ms is None else (run.started_at or started_at) + finish_ms
+        self.waits: dict[str, int] = {}
+        """Its steps that wait, with the earliest time at which they may not any more (0: at any time)."""
+        self.running: dict[str, int] = {}
+        """Steps known to be running, with the time at which they began."""
+        self.changes: list[str] = []
+        """Steps of which the worker has still to be told."""
+        self.has_maps = False
+        self.stint = 0
+        """How often it was parked."""
+        self.is_parked = False
+        """It holds no slot, and the journal says that the run waits."""
+        self.is_noted = False
+        """The journal says that it is running."""
+        self.is_leaving = False
+        """It was told to leave."""
+        self.is_final = False
+        """The run has ended already; only its slot is still taken."""
         self.is_over = False
 
 
@@ -30,8 +50,11 @@ class Roster:
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self._workers: dict[int, set[int]] = {}
+        self._parked: dict[int, dict[int, Active]] = {}
+        self._resuming: dict[int, deque[Active]] = {}
         self._reserved: int | None = None
         self.active: dict[int, Active] = {}
+        self.by_run: dict[int, Active] = {}
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -39,26 +62,73 @@ class Roster:
     def __contains__(self, worker: int) -> bool:
         return worker in self._workers
 
+    @property
+    def executing(self) -> int:
+        """How many executions have a slot, or wait for one to go on."""
+        return len(self.active) - sum(map(len, self._parked.values())) + sum(map(len, self._resuming.values()))
+
     def join(self, worker: int) -> None:
         self._workers[worker] = set()
+        self._parked[worker] = {}
+        self._resuming[worker] = deque()
 
-    def leave(self, worker: int) -> list[Active]:
-        """The worker is gone; what it was executing."""
+    def leave(self, worker: int) -> tuple[list[Active], list[Active]]:
+        """The worker is gone; what had a slot there, and what had none."""
         if worker == self._reserved:
             self._reserved = None
-        there = [self.active.pop(claim) for claim in sorted(self._workers.pop(worker, ()))]
-        for active in there:
-            active.is_over = True
-        return there
+        executing = [self.active[claim] for claim in sorted(self._workers.pop(worker, ()))]
+        parked = list(self._parked.pop(worker, {}).values())
+        self._resuming.pop(worker, None)
+        for active in (*executing, *parked):
+            self._forget(active)
+        return executing, parked
 
     def start(self, active: Active) -> None:
         self.active[active.claim] = active
+        self.by_run[active.run.key] = active
         self._workers[active.worker].add(active.claim)
 
     def end(self, active: Active) -> None:
+        self._forget(active)
+        self._workers[active.worker].discard(active.claim)
+        if self._parked[active.worker].pop(active.claim, None) is not None and active in self._resuming[active.worker]:
+            self._resuming[active.worker].remove(active)
+
+    def _forget(self, active: Active) -> None:
         active.is_over = True
         del self.active[active.claim]
+        if self.by_run.get(active.run.key) is active:
+            del self.by_run[active.run.key]
+
+    # Parking.
+
+    def park(self, active: Active) -> None:
+        """Its slot is free."""
         self._workers[active.worker].discard(active.claim)
+        self._parked[active.worker][active.claim] = active
+
+    def parked(self, worker: int) -> dict[int, Active]:
+        """What is parked there, the longest first."""
+        return self._parked[worker]
+
+    def resume_later(self, active: Active) -> None:
+        """It goes on when its worker has a slot for it."""
+        self._resuming[active.worker].append(active)
+
+    def is_resuming(self, active: Active) -> bool:
+        return active in self._resuming[active.worker]
+
+    def resume(self) -> Active | None:
+        """An execution that goes on now: it has its slot. Those come before runs that have not begun."""
+        for worker, waiting in self._resuming.items():
+            if waiting and len(self._workers[worker]) < self._slots:
+                active = waiting.popleft()
+                del self._parked[worker][active.claim]
+                self._workers[worker].add(active.claim)
+                return active
+        return None
+
+    # Choosing.
 
     def freest(self) -> int | None:
         """The worker with the most free slots, if any has one."""
@@ -69,12 +139,16 @@ class Roster:
         return best
 
     def reserve(self) -> int | None:
-        """The worker kept for one suspect, once it is empty: the emptiest gets nothing new until then."""
+        """The worker kept for one suspect: the emptiest, which gets nothing new until then.
+
+        It can be used once nothing is executing or parked there.
+        """
         if self._reserved is None or not self._holds_suspect(self._reserved):
             self._reserved = min(self._workers, key=lambda worker: len(self._workers[worker]), default=None)
-        if self._reserved is None or self._workers[self._reserved]:
-            return None
         return self._reserved
+
+    def is_empty(self, worker: int) -> bool:
+        return not self._workers[worker] and not self._parked[worker]
 
     def release(self) -> None:
         """No suspect waits: the reserved worker is open again, unless one is in it."""

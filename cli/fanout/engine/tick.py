@@ -2,10 +2,46 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from fanout.engine.roster import Active
-from fanout.journal import EndedRun, FailureRow, LostRun, NotedRun, QueuedRun, RetriedRun, StepRow, Writes
-from fanout.model import Failure, RunState, StepState
-from fanout.protocol import Recorded, StepCompleted, StepFailed, StepRunning, ToWorker
+from fanout.journal import (
+    EndedRun,
+    FailureRow,
+    LostRun,
+    NewRun,
+    NotedRun,
+    ParkedRun,
+    QueuedRun,
+    RetriedRun,
+    StepRow,
+    StoredEvent,
+    Writes,
+)
+from fanout.model import Failure, RunState, StepKind, StepState
+from fanout.protocol import (
+    EventWait,
+    Invoke,
+    Map,
+    Recorded,
+    Sleep,
+    StepCompleted,
+    StepFailed,
+    StepRunning,
+    StepWaits,
+    ToWorker,
+)
+
+_KINDS = {Sleep: StepKind.SLEEP, EventWait: StepKind.WAIT, Invoke: StepKind.INVOKE, Map: StepKind.MAP}
+
+
+class EndedChild(NamedTuple):
+    """A run that another waits for has ended."""
+
+    run: QueuedRun
+    state: RunState
+    output: str | None
+    failure: Failure | None
 
 
 class Tick:
@@ -15,10 +51,30 @@ class Tick:
         self.writes = Writes()
         self.ready: list[QueuedRun] = []
         self.out: dict[int, list[ToWorker]] = {}
-        self.cancelled: set[int] = set()
-        """Runs, queued or waiting, that end here: the journal does not know yet."""
+        self.born: dict[int, NewRun] = {}
+        """Runs made here: the journal does not know them yet."""
+        self.events: dict[int, StoredEvent] = {}
+        """Events of the engine's own that are made here."""
+        self.ended: set[int] = set()
+        """Runs that end here: the journal does not know yet."""
+        self.discarded: set[int] = set()
+        """Those of them that no worker has."""
+        self.woken: set[int] = set()
+        """Runs that no worker has and that are ready now."""
+        self.parked: dict[int, QueuedRun] = {}
+        """Runs that wait from now on."""
+        self.resolved: set[tuple[int, str]] = set()
+        """(run, step): no longer waiting."""
+        self.awaited: set[str] = set()
+        """Names of events that runs made here wait for: only what comes later counts for them."""
         self.replayed: set[int] = set()
         """Runs that replays are made of here."""
+        self.children: list[EndedChild] = []
+        """Children that have ended; their parents have still to hear of it."""
+        self.changed: list[tuple[Active, str]] = []
+        """Steps of which workers are to be told what the journal then has."""
+        self.condemned: list[tuple[int, str]] = []
+        """(worker, why): to be killed."""
         self._recorded: list[tuple[Active, int]] = []
 
     def tell(self, worker: int, message: ToWorker) -> None:
@@ -39,7 +95,7 @@ class Tick:
     def step_completed(self, active: Active, step: StepCompleted) -> None:
         self.writes.steps.append(
             StepRow(
-                active.run.key, step.key, StepState.COMPLETED, step.position, step.attempts,
+                active.run.key, step.key, step.kind, step.branch, StepState.COMPLETED, step.position, step.attempts,
                 step.output, step.started_at, step.ended_at,
             )
         )  # fmt: skip
@@ -49,27 +105,42 @@ class Tick:
         state = StepState.FAILED if due_at is None else StepState.RETRYING
         self.writes.steps.append(
             StepRow(
-                active.run.key,
-                step.key,
-                state,
-                step.position,
-                step.attempts,
-                None,
-                step.started_at,
-                step.ended_at,
-                due_at,
+                active.run.key, step.key, step.kind, step.branch, state, step.position, step.attempts, None,
+                step.started_at, step.ended_at, due_at,
             )
-        )
-        self.failed(active, step.key, step.attempts - 1, step.failure, now)
+        )  # fmt: skip
+        self.failed(active.run, step.key, step.attempts - 1, step.failure, now)
 
     def step_running(self, active: Active, step: StepRunning) -> None:
         self.writes.running.append(
-            StepRow(active.run.key, step.key, StepState.RUNNING, step.position, 0, None, step.started_at, None)
-        )
+            StepRow(
+                active.run.key, step.key, StepKind.RUN, step.branch, StepState.RUNNING, step.position, 0, None,
+                step.started_at, None,
+            )
+        )  # fmt: skip
 
-    def failed(self, active: Active, step: str, attempt: int, failure: Failure, now: int) -> None:
+    def step_waits(self, active: Active, step: StepWaits, due_at: int | None) -> None:
+        self.writes.steps.append(
+            StepRow(
+                active.run.key, step.key, _KINDS[type(step.awaited)], step.branch, StepState.WAITING, step.position, 1,
+                None, step.started_at, None, due_at,
+            )
+        )  # fmt: skip
+
+    def step_refused(self, active: Active, step: StepWaits, failure: Failure, now: int) -> None:
+        """It asks for what can't be: it has failed, and there is no other attempt."""
+        self.writes.steps.append(
+            StepRow(
+                active.run.key, step.key, _KINDS[type(step.awaited)], step.branch, StepState.FAILED, step.position, 1,
+                None, step.started_at, now,
+            )
+        )  # fmt: skip
+        self.failed(active.run, step.key, 0, failure, now)
+        self.changed.append((active, step.key))
+
+    def failed(self, run: QueuedRun, step: str, attempt: int, failure: Failure, now: int) -> None:
         self.writes.failures.append(
-            FailureRow(active.run.key, step, attempt, failure.type, failure.message, failure.traceback, now)
+            FailureRow(run.key, step, attempt, failure.type, failure.message, failure.traceback, now)
         )
 
     # Runs.
@@ -82,14 +153,25 @@ class Tick:
             EndedRun(state, reason, output, active.started_at, now, run.crashes, run.key, run.attempt)
         )
 
-    def wait(self, active: Active, due_at: int, next_attempt: int) -> None:
+    def retry(self, active: Active, due_at: int) -> None:
         run = active.run
-        self.writes.retried.append(RetriedRun(due_at, next_attempt, active.started_at, run.key, run.attempt))
+        self.writes.retried.append(
+            RetriedRun(due_at, run.attempt + 1, active.started_at, active.deadline_at, run.key, run.attempt)
+        )
 
-    def requeue(self, run: QueuedRun) -> None:
-        """Back to the queue, with the crashes and the suspicion that `run` carries now."""
-        self.writes.lost.append(LostRun(run.crashes, run.is_suspect, run.key, run.attempt))
-        self.ready.append(run._replace(is_fresh=False))
+    def park(self, active: Active) -> None:
+        run = active.run
+        self.writes.parked.append(ParkedRun(active.started_at, active.deadline_at, run.key, run.attempt))
+        self.parked[run.key] = run._replace(started_at=run.started_at or active.started_at)
+
+    def requeue(self, active: Active) -> None:
+        """Back to the queue, with the crashes and the suspicion that its run carries now."""
+        run = active.run
+        self.writes.lost.append(
+            LostRun(run.crashes, run.is_suspect, active.started_at, active.deadline_at, run.key, run.attempt)
+        )
+        self.ready.append(run._replace(is_fresh=False, started_at=run.started_at or active.started_at))
 
     def note(self, active: Active) -> None:
-        self.writes.noted.append(NotedRun(active.started_at, active.run.key, active.run.attempt))
+        active.is_noted = True
+        self.writes.noted.append(NotedRun(active.started_at, active.deadline_at, active.run.key, active.run.attempt))

@@ -1,4 +1,4 @@
-"""When the next waiting run is due. Only the earliest time is known here; the journal has them all."""
+"""When the journal next has something that is due. Only the earliest time is known here; the journal has them all."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ class Timers:
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self._has_fired = False
         self.earliest = journal.next_due()
         """Milliseconds; None if nothing waits."""
 
-    def add(self, due_at: int) -> None:
-        """A run waits for this time, or will once the tick is committed."""
-        self.earliest = due_at if self.earliest is None else min(self.earliest, due_at)
+    def add(self, due_at: int | None) -> None:
+        """A run or step waits for this time, or will once the tick is committed."""
+        if due_at is not None:
+            self.earliest = due_at if self.earliest is None else min(self.earliest, due_at)
 
     def are_due(self, now: int) -> bool:
         return self.earliest is not None and self.earliest <= now
 
+    def fire(self) -> None:
+        """What is due is being dealt with."""
+        self._has_fired = True
+
     def look(self) -> None:
-        """Ask the journal anew: the earliest ones have been woken, or were cancelled."""
-        self.earliest = self._journal.next_due()
+        """After a commit in which something was due: what is the earliest now."""
+        if self._has_fired:
+            self._has_fired = False
+            self.earliest = self._journal.next_due()

@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from fanout.events import NewEvent
+from fanout.model import RunState, StepKind, StepState
 from fanout.protocol import RecordedStep
 
 DUPLICATE_WINDOW_MS = 24 * 3600 * 1000
@@ -39,6 +42,17 @@ class StoredEvent(NamedTuple):
     def envelope(self) -> tuple[str, str, int, str, str | None, str | None]:
         return self.id, self.name, self.ts, self.data, self.user, self.v
 
+    def as_json(self) -> str:
+        """What functions see of it, as one JSON object."""
+        head = msgspec.json.encode({"id": self.id, "name": self.name, "ts": self.ts}).decode()
+        tail = "" if self.user is None else f',"user":{self.user}'
+        tail += "" if self.v is None else f',"v":{msgspec.json.encode(self.v).decode()}'
+        return f'{head[:-1]},"data":{self.data}{tail}}}'
+
+    def as_dict(self) -> dict[str, Any]:
+        value: dict[str, Any] = msgspec.json.decode(self.as_json())
+        return value
+
 
 class QueuedRun(NamedTuple):
     """A run that is ready to start. `is_fresh`: the journal has no steps of it."""
@@ -52,7 +66,69 @@ class QueuedRun(NamedTuple):
     attempt: int
     crashes: int
     is_suspect: bool
+    started_at: int | None = None
+    parent: int | None = None
+    parent_step: str | None = None
+    item: int | None = None
     is_fresh: bool = False
+
+
+class LiveRun(NamedTuple):
+    """A run that is not final. `due_at`: it waits for this time, whatever becomes of its steps."""
+
+    run: QueuedRun
+    state: RunState
+    due_at: int | None
+
+
+class DueStep(NamedTuple):
+    """A step whose time has come."""
+
+    run: int
+    key: str
+    kind: StepKind
+    state: StepState
+
+
+class MapRow(NamedTuple):
+    """A map step that is not over."""
+
+    run: int
+    step: str
+    function: str
+    taken: int
+    ended: int
+    is_exhausted: bool
+    max_in_flight: int
+    is_collecting: bool
+
+
+class WaitRow(NamedTuple):
+    """What a step waits for, or what cancels a run (`step` is empty then). See the schema."""
+
+    run: int
+    step: str
+    number: int
+    event: str
+    path: str
+    value: str
+    condition: str | None
+    expires_at: int | None
+
+
+class EventRow(NamedTuple):
+    """An event that the engine writes. Without a key it gets the next one, and is routed like any other."""
+
+    key: int | None
+    id: str
+    is_id_given: bool
+    name: str
+    ts: int
+    data: str
+    user: str | None
+    v: str | None
+    received_at: int
+    origin: int | None
 
 
 class OpenRequest(NamedTuple):
@@ -73,6 +149,11 @@ class NewRun(NamedTuple):
     queued_at: int
     due_at: int | None
     replay_of: int | None
+    parent: int | None
+    parent_step: str | None
+    item: int | None
+    item_key: str | None
+    deadline_at: int | None
 
 
 class EndedRun(NamedTuple):
@@ -88,12 +169,22 @@ class EndedRun(NamedTuple):
     attempt: int
 
 
+class ParkedRun(NamedTuple):
+    """A run all of whose branches wait."""
+
+    started_at: int
+    deadline_at: int | None
+    run: int
+    attempt: int
+
+
 class RetriedRun(NamedTuple):
-    """A run that waits for `due_at`; its attempt becomes `next_attempt` (the same, if only a step failed)."""
+    """A run that waits for `due_at` to begin its next attempt."""
 
     due_at: int
     next_attempt: int
     started_at: int
+    deadline_at: int | None
     run: int
     attempt: int
 
@@ -103,12 +194,15 @@ class LostRun(NamedTuple):
 
     crashes: int
     is_suspect: bool
+    started_at: int
+    deadline_at: int | None
     run: int
     attempt: int
 
 
 class NotedRun(NamedTuple):
     started_at: int
+    deadline_at: int | None
     run: int
     attempt: int
 
@@ -116,6 +210,8 @@ class NotedRun(NamedTuple):
 class StepRow(NamedTuple):
     run: int
     key: str
+    kind: str
+    branch: str
     state: str
     position: int
     attempts: int
@@ -123,7 +219,17 @@ class StepRow(NamedTuple):
     started_at: int
     ended_at: int | None
     due_at: int | None = None
-    """When a retrying step is tried again."""
+    """When a retrying step is tried again, or a waiting one waits no longer."""
+
+
+class ResolvedStep(NamedTuple):
+    """What a waiting step waited for has come."""
+
+    state: str
+    output: str | None
+    ended_at: int
+    run: int
+    key: str
 
 
 class FailureRow(NamedTuple):
@@ -140,35 +246,49 @@ class Writes:
     """All that one tick changes, committed as one transaction."""
 
     __slots__ = (
-        "cancelled", "carried", "due", "ended", "failures", "handled",
-        "lost", "noted", "retried", "routed_to", "running", "runs", "steps",
+        "abandoned", "cancelled", "carried", "due", "ended", "events", "failures", "gathered", "handled", "heard",
+        "lost", "maps", "noted", "parked", "resolved", "resumed", "retried", "routed_to", "running", "runs",
+        "steps", "tried", "unreached", "waits",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.routed_to: int | None = None
+        self.events: list[EventRow] = []
         self.runs: list[NewRun] = []
+        self.waits: list[WaitRow] = []
         self.carried: list[tuple[int, int]] = []
         """(new run, old run): completed steps of the old one become the new one's."""
         self.steps: list[StepRow] = []
         self.running: list[StepRow] = []
         """Steps worth showing; nothing depends on them, and one that has ended meanwhile stays as it is."""
         self.failures: list[FailureRow] = []
+        self.maps: dict[tuple[int, str], MapRow] = {}
+        self.resolved: list[ResolvedStep] = []
+        self.gathered: list[tuple[int, int, str]] = []
+        """(ended_at, run, step): a map is over, and its children's outputs become its own."""
+        self.heard: list[tuple[int, str]] = []
+        """(run, step): what was waited for has come, or need not come any more."""
+        self.tried: list[tuple[int, str]] = []
+        """(run, step): the time to try again has come."""
+        self.unreached: list[tuple[int, str]] = []
         self.ended: list[EndedRun] = []
+        self.parked: list[ParkedRun] = []
+        self.resumed: list[tuple[int, int]] = []
+        """(run, attempt)"""
         self.retried: list[RetriedRun] = []
         self.lost: list[LostRun] = []
         self.noted: list[NotedRun] = []
         self.due: list[tuple[int, int]] = []
-        """(rank, run): waited for their time, which has come."""
-        self.cancelled: list[tuple[int, int]] = []
-        """(ended_at, run): cancelled while queued or waiting."""
-        self.handled: list[tuple[int, int]] = []
-        """(handled_at, request)"""
+        """(rank, run): what it waited for has come."""
+        self.cancelled: list[tuple[str, str | None, int, int]] = []
+        """(state, reason, ended_at, run): ended while no worker had it."""
+        self.abandoned: list[tuple[int, int]] = []
+        """(ended_at, run): ended with steps that wait, or with events that would have cancelled it."""
+        self.handled: list[tuple[int, int | None, int]] = []
+        """(handled_at, the run that was made, request)"""
 
     def __bool__(self) -> bool:
-        return self.routed_to is not None or any(
-            (self.steps, self.ended, self.running, self.runs, self.retried, self.lost, self.noted, self.due,
-             self.cancelled, self.handled, self.failures, self.carried)
-        )  # fmt: skip
+        return any(getattr(self, name) for name in self.__slots__ if name != "routed_to") or self.routed_to is not None
 
 
 class Appender(Protocol):
@@ -185,8 +305,8 @@ class Appender(Protocol):
 class Journal(Appender, Protocol):
     """What the engine asks. All reads are bounded."""
 
-    def recover(self, now: int) -> None:
-        """Put back into the queue what a dead engine left running; what has a step to retry waits for its time."""
+    def recover(self) -> None:
+        """Put back into the queue what a dead engine left running."""
 
     def commit(self, writes: Writes) -> None:
         """Make all of it durable in one transaction, or raise JournalError and change nothing."""
@@ -215,16 +335,46 @@ class Journal(Appender, Protocol):
         """Queued runs of a partition beyond (rank, key), in order."""
 
     def due(self, now: int, limit: int) -> list[QueuedRun]:
-        """Waiting runs whose time has come, the earliest first."""
+        """Runs that wait for a time of their own which has come, the earliest first."""
 
-    def next_due(self) -> int | None: ...
+    def due_steps(self, now: int, limit: int) -> list[DueStep]:
+        """Steps whose time has come, the earliest first."""
+
+    def expired(self, now: int, limit: int) -> list[LiveRun]:
+        """Runs whose deadline has passed."""
+
+    def next_due(self) -> int | None:
+        """The earliest time at which one of these three has something."""
 
     def steps(self, run: int) -> tuple[RecordedStep, ...]: ...
+
+    def step(self, run: int, key: str) -> RecordedStep: ...
+
+    def is_open(self, run: int, key: str) -> bool:
+        """Whether this step waits, or is to be tried again."""
+
+    def live(self, run: int) -> LiveRun | None:
+        """The run, if it is not final."""
+
+    def children(self, run: int, step: str | None = None) -> list[int]:
+        """The live runs that a run's steps have invoked, or that one step of it has."""
+
+    def map_row(self, run: int, step: str) -> MapRow | None: ...
+
+    def has_item(self, run: int, step: str, item_key: str) -> bool: ...
+
+    def awaited_events(self) -> Iterable[str]:
+        """Names of events that steps wait for or that cancel runs."""
+
+    def wait_paths(self, event: str) -> list[str]:
+        """The paths by which waits for this event are told apart."""
+
+    def waits(self, event: str, path: str, value: str) -> list[WaitRow]: ...
+
+    def first_event_key(self) -> int:
+        """The smallest key of an event of the engine's own, or 0."""
 
     def open_requests(self, limit: int) -> list[OpenRequest]: ...
 
     def replayable(self, runs: Sequence[int], *, again: bool) -> list[tuple[int, str, int]]:
         """(run, function, event) of those whose run has ended and, unless `again`, was not replayed yet."""
-
-    def live(self, run: int) -> tuple[str, int] | None:
-        """(state, attempt) of a run that is not final."""

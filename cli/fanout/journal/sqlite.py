@@ -16,13 +16,24 @@ from typing import Any
 import apsw
 import msgspec
 
-from fanout.core.machine import RunInput, sources
 from fanout.errors import JournalError
 from fanout.events import NewEvent
 from fanout.ids import UlidFactory
-from fanout.journal import DUPLICATE_WINDOW_MS, AcceptedEvent, OpenRequest, QueuedRun, StoredEvent, Writes
+from fanout.journal import (
+    DUPLICATE_WINDOW_MS,
+    AcceptedEvent,
+    DueStep,
+    LiveRun,
+    MapRow,
+    OpenRequest,
+    QueuedRun,
+    StoredEvent,
+    WaitRow,
+    Writes,
+)
 from fanout.journal.sqlite_connection import Patience, check_version, not_ours, open_connection, readable_errors
-from fanout.model import Failure, RunState, StepState
+from fanout.journal.sqlite_writes import INSERT_EVENT, RefusedError, write
+from fanout.model import Failure, RunState, StepKind, StepState
 from fanout.protocol import RecordedStep
 
 APPLICATION_ID = 0x66616E6F
@@ -30,53 +41,10 @@ APPLICATION_ID = 0x66616E6F
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 
 
-def _states(happened: RunInput) -> str:
-    return "(" + ", ".join(f"'{state}'" for state in sources(happened)) + ")"
-
-
-# The guards come from the state machine's table, so that no write can make a move which the table does not have.
-_INSERT_RUN = """
-  INSERT INTO run (key, id, function, event, partition, rank, state, max_attempts, queued_at, due_at, replay_of)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_CARRY_STEPS = """
-  INSERT INTO step (run, key, state, position, attempts, output, started_at, ended_at)
-  SELECT ?, key, state, position, attempts, output, started_at, ended_at
-  FROM step WHERE run = ? AND state = 'completed'"""
-_UPSERT_STEP = """
-  INSERT INTO step (run, key, state, position, attempts, output, started_at, ended_at, due_at)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-  ON CONFLICT (run, key) DO UPDATE SET state = excluded.state, attempts = excluded.attempts, output = excluded.output,
-    started_at = min(started_at, excluded.started_at), ended_at = excluded.ended_at,
-    due_at = excluded.due_at
-  WHERE state IN ('running', 'retrying')"""
-_SHOW_STEP = """
-  INSERT INTO step (run, key, state, position, attempts, output, started_at, ended_at, due_at)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-  ON CONFLICT (run, key) DO UPDATE SET state = 'running', ended_at = NULL, due_at = NULL WHERE state = 'retrying'"""
-_INSERT_FAILURE = "INSERT INTO failure (run, step, attempt, type, message, traceback, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
-_END_RUN = f"""
-  UPDATE run SET state = ?, reason = ?, output = ?, started_at = coalesce(started_at, ?), ended_at = ?, crashes = ?,
-    is_suspect = 0
-  WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.COMPLETE)}"""
-_RETRY_RUN = f"""
-  UPDATE run SET state = 'waiting', due_at = ?, attempt = ?, started_at = coalesce(started_at, ?)
-  WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.RETRY)}"""
-_LOSE_RUN = f"""
-  UPDATE run SET state = 'queued', crashes = ?, is_suspect = ?
-  WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.LOST)}"""
-_NOTE_RUN = f"""
-  UPDATE run SET state = 'running', started_at = coalesce(started_at, ?)
-  WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.NOTED)}"""
-_DUE_RUN = (
-    f"UPDATE run SET state = 'queued', due_at = NULL, rank = ? WHERE key = ? AND state IN {_states(RunInput.DUE)}"
-)
-_CANCEL_RUN = f"""
-  UPDATE run SET state = 'cancelled', due_at = NULL, ended_at = ?
-  WHERE key = ? AND state IN {_states(RunInput.CANCEL)}"""
-_HANDLE_REQUEST = "UPDATE request SET handled_at = ? WHERE key = ? AND handled_at IS NULL"
 _STORED_EVENT = "key, id, is_id_given, name, ts, data, user, v, received_at"
-_QUEUED_RUN = """key, id, function, partition, event, rank, attempt, crashes, is_suspect,
-  NOT EXISTS (SELECT 1 FROM step WHERE step.run = run.key)"""
+_QUEUED_RUN = """key, id, function, partition, event, rank, attempt, crashes, is_suspect, started_at, parent,
+  parent_step, item, NOT EXISTS (SELECT 1 FROM step WHERE step.run = run.key)"""
+_RECORDED_STEP = "key, branch, state, attempts, output, due_at, kind"
 
 MIGRATIONS: tuple[str, ...] = ((files("fanout.journal") / "sqlite_schema.sql").read_text(),)
 """Each brings a journal from the version of its index to the next; `user_version` says where a journal is."""
@@ -181,8 +149,10 @@ class SqliteJournal:
                     given.add(event.id)
                 accepted.append(AcceptedEvent(key, event_id, event.name, is_duplicate))
                 ts = now if event.ts is None else event.ts
-                rows.append((key, event_id, event.id is not None, event.name, ts, event.data, event.user, event.v, now))
-            self._connection.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+                rows.append(
+                    (key, event_id, event.id is not None, event.name, ts, event.data, event.user, event.v, now, None)
+                )
+            self._connection.executemany(INSERT_EVENT, rows)
         return accepted
 
     def _is_known(self, event_id: str, now: int) -> bool:
@@ -197,50 +167,19 @@ class SqliteJournal:
 
     # The engine.
 
-    def recover(self, now: int) -> None:
+    def recover(self) -> None:
         with readable_errors(self._path), self._transaction():
             self._execute("UPDATE run SET state = 'queued' WHERE state = 'running'")
-            self._execute(
-                """UPDATE run SET state = 'waiting', due_at = (SELECT max(due_at) FROM step WHERE run = run.key)
-                   WHERE state = 'queued' AND key IN (SELECT run FROM step WHERE due_at > ?)""",
-                (now,),
-            )
 
     def commit(self, writes: Writes) -> None:
         with readable_errors(self._path), self._transaction():
-            if writes.routed_to is not None:
-                self._execute("UPDATE meta SET value = ? WHERE name = 'routed_to'", (writes.routed_to,))
-            for sql, rows in (
-                (_INSERT_RUN, writes.runs),
-                (_CARRY_STEPS, writes.carried),
-                (_SHOW_STEP, writes.running),
-                (_INSERT_FAILURE, writes.failures),
-            ):
-                if rows:
-                    self._connection.executemany(sql, rows)
-            for sql, changes in (
-                (_NOTE_RUN, writes.noted),
-                (_DUE_RUN, writes.due),
-                (_UPSERT_STEP, writes.steps),
-                (_RETRY_RUN, writes.retried),
-                (_LOSE_RUN, writes.lost),
-                (_END_RUN, writes.ended),
-                (_CANCEL_RUN, writes.cancelled),
-                (_HANDLE_REQUEST, writes.handled),
-            ):
-                if changes:
-                    self._guarded(sql, changes)
-
-    def _guarded(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Each row has to change exactly one: anything else means that two believe to own a run."""
-        before = self._connection.total_changes()
-        self._connection.executemany(sql, rows)
-        changed = self._connection.total_changes() - before
-        if changed != len(rows):
-            raise JournalError(
-                f"the journal `{self._path}` refused {len(rows) - changed} of {len(rows)} changes",
-                hint="another program has changed it; nothing was written, start again",
-            )
+            try:
+                write(self._connection, writes)
+            except RefusedError as error:
+                raise JournalError(
+                    f"the journal `{self._path}` {error}",
+                    hint="another program has changed it; nothing was written, start again",
+                ) from None
 
     def has_news(self) -> bool:
         version = self._scalar("PRAGMA data_version")
@@ -299,23 +238,54 @@ class SqliteJournal:
     def due(self, now: int, limit: int) -> list[QueuedRun]:
         rows = self._execute(
             f"""SELECT {_QUEUED_RUN} FROM run INDEXED BY run_due
-                WHERE state = 'waiting' AND due_at <= ? ORDER BY due_at LIMIT ?""",
+                WHERE due_at IS NOT NULL AND due_at <= ? ORDER BY due_at LIMIT ?""",
             (now, limit),
         )
         return [QueuedRun._make(row) for row in rows]
 
+    def due_steps(self, now: int, limit: int) -> list[DueStep]:
+        rows = self._execute(
+            """SELECT run, key, kind, state FROM step INDEXED BY step_due
+               WHERE due_at IS NOT NULL AND due_at <= ? ORDER BY due_at LIMIT ?""",
+            (now, limit),
+        )
+        return [DueStep(run, key, StepKind(kind), StepState(state)) for run, key, kind, state in rows]
+
+    def expired(self, now: int, limit: int) -> list[LiveRun]:
+        rows = self._execute(
+            f"""SELECT state, due_at, {_QUEUED_RUN} FROM run INDEXED BY run_deadline
+                WHERE deadline_at IS NOT NULL AND deadline_at <= ? ORDER BY deadline_at LIMIT ?""",
+            (now, limit),
+        )
+        return [LiveRun(QueuedRun._make(row), RunState(state), due_at) for state, due_at, *row in rows]
+
     def next_due(self) -> int | None:
-        due_at: int | None = self._scalar("SELECT min(due_at) FROM run INDEXED BY run_due WHERE state = 'waiting'")
-        return due_at
+        earliest = (
+            self._scalar(f"SELECT min({column}) FROM {table} WHERE {column} IS NOT NULL")
+            for table, column in (("step", "due_at"), ("run", "due_at"), ("run", "deadline_at"))
+        )
+        return min((at for at in earliest if at is not None), default=None)
 
     def steps(self, run: int) -> tuple[RecordedStep, ...]:
-        rows: list[tuple[Any, ...]] = self._execute(
-            "SELECT key, state, attempts, output FROM step WHERE run = ?", (run,)
-        ).fetchall()
-        return tuple(
-            RecordedStep(key, StepState(state), attempts, output, self._last_failure(run, key, state))
-            for key, state, attempts, output in rows
-        )
+        rows = self._execute(f"SELECT {_RECORDED_STEP} FROM step WHERE run = ?", (run,)).fetchall()
+        return tuple(self._recorded(run, row) for row in rows)
+
+    def step(self, run: int, key: str) -> RecordedStep:
+        row = self._execute(f"SELECT {_RECORDED_STEP} FROM step WHERE run = ? AND key = ?", (run, key)).fetchall()
+        return self._recorded(run, row[0])
+
+    def _recorded(self, run: int, row: tuple[Any, ...]) -> RecordedStep:
+        key, branch, state, attempts, output, due_at, kind = row
+        progress = None
+        if kind == StepKind.MAP and state == StepState.WAITING:
+            found = self.map_row(run, key)
+            progress = None if found is None else (found.taken, found.max_in_flight - (found.taken - found.ended))
+        failure = self._last_failure(run, key, state)
+        return RecordedStep(key, branch, StepState(state), attempts, output, failure, due_at, progress, StepKind(kind))
+
+    def is_open(self, run: int, key: str) -> bool:
+        sql = "SELECT 1 FROM step WHERE run = ? AND key = ? AND state IN ('waiting', 'retrying')"
+        return bool(self._scalar(sql, (run, key)))
 
     def _last_failure(self, run: int, step: str, state: str) -> Failure | None:
         if state != StepState.FAILED:
@@ -346,6 +316,45 @@ class SqliteJournal:
                 chosen.append((row[0], row[1], row[2]))
         return chosen
 
-    def live(self, run: int) -> tuple[str, int] | None:
-        row = self._execute("SELECT state, attempt FROM run WHERE key = ? AND ended_at IS NULL", (run,)).fetchone()
-        return (RunState(row[0]), row[1]) if row else None
+    def live(self, run: int) -> LiveRun | None:
+        row = self._execute(
+            f"SELECT state, due_at, {_QUEUED_RUN} FROM run WHERE key = ? AND ended_at IS NULL", (run,)
+        ).fetchone()
+        return None if row is None else LiveRun(QueuedRun._make(row[2:]), RunState(row[0]), row[1])
+
+    def children(self, run: int, step: str | None = None) -> list[int]:
+        rows = self._execute(
+            "SELECT key FROM run WHERE parent = ? AND (? IS NULL OR parent_step = ?) AND ended_at IS NULL",
+            (run, step, step),
+        )
+        return [key for (key,) in rows]
+
+    def map_row(self, run: int, step: str) -> MapRow | None:
+        row = self._execute("SELECT * FROM map WHERE run = ? AND step = ?", (run, step)).fetchone()
+        return None if row is None else MapRow._make(row)
+
+    def has_item(self, run: int, step: str, item_key: str) -> bool:
+        sql = "SELECT 1 FROM run WHERE parent = ? AND parent_step = ? AND item_key = ?"
+        return bool(self._scalar(sql, (run, step, item_key)))
+
+    def awaited_events(self) -> Iterable[str]:
+        # A skip-scan, as in `partitions`.
+        name = self._scalar("SELECT min(event) FROM wait")
+        while name is not None:
+            yield name
+            name = self._scalar("SELECT min(event) FROM wait WHERE event > ?", (name,))
+
+    def wait_paths(self, event: str) -> list[str]:
+        paths = []
+        path = self._scalar("SELECT min(path) FROM wait WHERE event = ?", (event,))
+        while path is not None:
+            paths.append(path)
+            path = self._scalar("SELECT min(path) FROM wait WHERE event = ? AND path > ?", (event, path))
+        return paths
+
+    def waits(self, event: str, path: str, value: str) -> list[WaitRow]:
+        rows = self._execute("SELECT * FROM wait WHERE event = ? AND path = ? AND value = ?", (event, path, value))
+        return [WaitRow._make(row) for row in rows]
+
+    def first_event_key(self) -> int:
+        return min(self._scalar("SELECT min(key) FROM event") or 0, 0)

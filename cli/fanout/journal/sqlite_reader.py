@@ -4,69 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import apsw
 import msgspec
 
 from fanout.errors import JournalError, NotFoundError, UsageError
+from fanout.journal import sqlite_awaited, sqlite_family
+from fanout.journal.awaited import Awaited, AwaitedEvent, Relatives
+from fanout.journal.family import Family, Progress, Watched
 from fanout.journal.sqlite import MIGRATIONS
 from fanout.journal.sqlite_connection import check_version, open_connection, readable_errors
-from fanout.model import Failure, Run, RunState, Step, StepState
+from fanout.journal.sqlite_rows import made_run, select_runs, with_steps
+from fanout.model import Failure, Run, RunState
 
-_RUN = """
-  SELECT run.key, run.id, run.function, event.id, event.name, run.state, run.reason, run.attempt, run.crashes,
-         run.max_attempts, run.queued_at, run.due_at, run.started_at, run.ended_at, {output}, original.id,
-         failure.type, failure.message, failure.traceback
-  FROM run JOIN event ON event.key = run.event
-  LEFT JOIN run original ON original.key = run.replay_of
-  LEFT JOIN failure ON run.state IN ('failed', 'waiting') AND failure.rowid =
-    (SELECT max(rowid) FROM failure WHERE failure.run = run.key AND (run.state = 'waiting' OR failure.step = ''))"""
-_STEPS = """
-  SELECT step.key, step.state, step.attempts, step.started_at, step.ended_at, {output},
-         failure.type, failure.message, failure.traceback
-  FROM step LEFT JOIN failure ON step.state IN ('failed', 'retrying') AND failure.rowid =
-    (SELECT max(rowid) FROM failure WHERE failure.run = step.run AND failure.step = step.key)
-  WHERE step.run = ? ORDER BY step.started_at, step.position"""
-
-
-def _run(*, outputs: bool) -> str:
-    return _RUN.format(output="run.output" if outputs else "NULL")
-
-
-def _steps(*, outputs: bool) -> str:
-    return _STEPS.format(output="step.output" if outputs else "NULL")
-
-
-class Progress(NamedTuple):
-    """How far the runs that are watched are."""
-
-    counts: dict[RunState, int]
-    is_routed: bool
-
-    @property
-    def live(self) -> int:
-        return sum(count for state, count in self.counts.items() if not state.is_final)
-
-    def is_over(self) -> bool:
-        return self.is_routed and not self.live
-
-
-class Watched(NamedTuple):
-    """What a command waits for: the runs of these events (a range of keys), or of this request's replays."""
-
-    first_event: int = 0
-    last_event: int = -1
-    request: int | None = None
-    replayed: tuple[int, ...] = ()
-    after_run: int = 0
-
-    def where(self) -> tuple[str, tuple[Any, ...]]:
-        if self.request is None:
-            return "run.event BETWEEN ? AND ?", (self.first_event, self.last_event)
-        # One binding, however many: SQLite takes 32,766 of them at most.
-        replayed = msgspec.json.encode(self.replayed).decode()
-        return "run.replay_of IN (SELECT value FROM json_each(?)) AND run.key > ?", (replayed, self.after_run)
+_MOST_LEVELS_ABOVE = 12
+_LAST = "\U0010ffff"
+"""Comes after any character: what begins with `x` is from `x` to `x` and this."""
 
 
 class JournalReader:
@@ -107,24 +61,43 @@ class JournalReader:
         with readable_errors(self._path):
             return self._connection.execute(sql, tuple(bindings)).fetchall()
 
+    # What a command waits for, and who caused what.
+
     def progress(self, watched: Watched) -> Progress:
-        where, bindings = watched.where()
-        is_routed = (
-            self._all("SELECT value >= ? FROM meta WHERE name = 'routed_to'", (watched.last_event,))
-            if watched.request is None
-            else self._all("SELECT handled_at IS NOT NULL FROM request WHERE key = ?", (watched.request,))
-        )[0][0]
-        rows = self._all(f"SELECT state, count(*) FROM run WHERE {where} GROUP BY state", bindings)
-        return Progress({RunState(state): n for state, n in rows}, bool(is_routed))
+        """How far they are: as much as it takes to know whether all is over."""
+        return sqlite_family.progress(self._all, watched)
+
+    def counts(self, watched: Watched) -> dict[RunState, int]:
+        """How many runs are in each state, all that they cause included."""
+        return sqlite_family.counts(self._all, watched)
 
     def watched_runs(self, watched: Watched, *, outputs: bool = True) -> list[Run]:
-        """The runs that are waited for, with their steps, in the order in which they were made.
+        """All runs that are waited for, with their steps, in the order in which they were made.
 
         Outputs may be large: without them, what people are shown costs the same for any.
         """
-        where, bindings = watched.where()
-        rows = self._all(f"{_run(outputs=outputs)} WHERE {where} ORDER BY run.key", bindings)
-        return [self._made(row, _steps(outputs=outputs)) for row in rows]
+        return sqlite_family.runs(self._all, watched, outputs=outputs)
+
+    def family(self, watched: Watched, *, limit: int) -> Family:
+        """Who caused whom, of so many members at most."""
+        return sqlite_family.family(self._all, watched, limit)
+
+    def trace(self, event: int, run: int | None, *, limit: int) -> tuple[Family, int]:
+        """The whole family of an event or run, and how many levels above its first event had to be left out."""
+        return sqlite_family.trace(self._all, event, run, levels=_MOST_LEVELS_ABOVE, limit=limit)
+
+    def waiting(self, watched: Watched, *, limit: int) -> tuple[int, list[Run]]:
+        """How many of the runs wait for something other than each other; the first to go on, with their steps."""
+        number, keys = sqlite_family.waiting(self._all, watched, limit)
+        found = self.runs_with_steps(keys)
+        return number, [found[key] for key in keys]
+
+    def request_answer(self, request: int) -> tuple[bool, int | None]:
+        """Whether the engine has handled it, and the key of the run that it has made for it."""
+        (handled_at, run) = self._all("SELECT handled_at, run FROM request WHERE key = ?", (request,))[0]
+        return handled_at is not None, run
+
+    # Runs.
 
     def runs(
         self, *, states: Iterable[RunState] = (), function: str | None = None, limit: int = -1, ids: Sequence[str] = ()
@@ -141,9 +114,18 @@ class JournalReader:
             conditions.append(f"run.id IN ({', '.join('?' * len(ids))})")
             bindings += ids
         rows = self._all(
-            f"{_run(outputs=True)} WHERE {' AND '.join(conditions)} ORDER BY run.key DESC LIMIT ?", (*bindings, limit)
+            f"{select_runs(outputs=True)} WHERE {' AND '.join(conditions)} ORDER BY run.key DESC LIMIT ?",
+            (*bindings, limit),
         )
-        return [self._made(row, None) for row in rows]
+        return [made_run(row) for row in rows]
+
+    def runs_with_steps(self, keys: Sequence[int], *, outputs: bool = False) -> dict[int, Run]:
+        """These runs with their steps, by key."""
+        rows = self._all(
+            f"{select_runs(outputs=outputs)} WHERE run.key IN (SELECT value FROM json_each(?))",
+            (msgspec.json.encode(keys).decode(),),
+        )
+        return {row[0]: with_steps(self._all, row, outputs=outputs) for row in rows}
 
     def run(self, id_part: str) -> Run:
         """The run with this id, or the only one whose id begins or ends so; with its steps.
@@ -152,28 +134,80 @@ class JournalReader:
             NotFoundError: there is none.
             UsageError: there are several.
         """
-        part = id_part.upper()
-        select = _run(outputs=True)
-        rows = self._all(f"{select} WHERE run.id >= ? AND run.id < ? LIMIT 2", (part, part + "~")) or self._all(
-            f"{select} WHERE substr(run.id, -length(?)) = ? LIMIT 2", (part, part)
-        )
-        if not rows:
+        keys = self._runs_like(id_part)
+        if not keys:
             raise NotFoundError(f"there is no run `{id_part}`", hint="`fanout runs` lists them")
-        if len(rows) > 1:
+        if len(keys) > 1:
             raise UsageError(f"several runs have ids that begin or end with `{id_part}`", hint="give more of it")
-        return self._made(rows[0], _steps(outputs=True))
+        return self.runs_with_steps(keys, outputs=True)[keys[0]]
+
+    def event_or_run(self, id_part: str) -> tuple[int, int | None]:
+        """(event, run or None), as keys: of the run or the event with this id, or of the only one so far alike.
+
+        Of several events with the same id, of which only one has started something: that one, or the newest.
+
+        Raises:
+            NotFoundError: there is none.
+            UsageError: there are several.
+        """
+        runs, events = self._runs_like(id_part), self._events_like(id_part)
+        if not runs and not events:
+            raise NotFoundError(f"there is no event or run `{id_part}`", hint="`fanout runs` lists runs")
+        if len(runs) + len(events) > 1:
+            raise UsageError(
+                f"several events or runs have ids that begin or end with `{id_part}`", hint="give more of it"
+            )
+        if events:
+            return events[0], None
+        return self._all("SELECT event FROM run WHERE key = ?", runs)[0][0], runs[0]
+
+    def _runs_like(self, id_part: str) -> list[int]:
+        part = id_part.upper()
+        rows = self._all("SELECT key FROM run WHERE id >= ? AND id < ? LIMIT 2", (part, part + _LAST)) or self._all(
+            "SELECT key FROM run WHERE substr(id, -length(?1)) = ?1 LIMIT 2", (part,)
+        )
+        return [key for (key,) in rows]
+
+    def _events_like(self, id_part: str) -> list[int]:
+        """An event's id may be its sender's own, and then be there several times."""
+        same = self._all(
+            """SELECT key FROM event WHERE id = ?
+               ORDER BY EXISTS (SELECT 1 FROM run WHERE run.event = event.key) DESC, key DESC LIMIT 1""",
+            (id_part,),
+        )
+        parts = (id_part, id_part.upper())
+        rows = (
+            same
+            or self._all(
+                "SELECT max(key) FROM event WHERE (id >= ?1 AND id < ?2) OR (id >= ?3 AND id < ?4) GROUP BY id LIMIT 2",
+                (parts[0], parts[0] + _LAST, parts[1], parts[1] + _LAST),
+            )
+            or self._all(
+                "SELECT max(key) FROM event WHERE substr(id, -length(?1)) IN (?1, ?2) GROUP BY id LIMIT 2", parts
+            )
+        )
+        return [key for (key,) in rows]
+
+    def awaited(self, run: int) -> list[Awaited]:
+        """What the waiting steps of this run wait for."""
+        return sqlite_awaited.awaited(self._all, run)
+
+    def cancelling_events(self, run: int) -> list[AwaitedEvent]:
+        return sqlite_awaited.cancelling_events(self._all, run)
+
+    def cancelled_children(self, run: int, since: int) -> int:
+        """How many runs that this one has invoked, at any depth, were cancelled since then."""
+        return sqlite_awaited.cancelled_children(self._all, run, since)
+
+    def relatives(self, run: int) -> Relatives:
+        """Whom the run comes from and what it has caused."""
+        return sqlite_awaited.relatives(self._all, run)
 
     def event_data(self, run: int) -> str:
         """The data of the run's event, as JSON text."""
-        data: str = self._all("SELECT data FROM event JOIN run ON run.event = event.key WHERE run.key = ?", (run,))[0][
-            0
-        ]
+        sql = "SELECT data FROM event JOIN run ON run.event = event.key WHERE run.key = ?"
+        data: str = self._all(sql, (run,))[0][0]
         return data
-
-    def replays(self, run: int) -> list[tuple[str, RunState]]:
-        """The runs that replay this one."""
-        rows = self._all("SELECT id, state FROM run WHERE replay_of = ? ORDER BY key", (run,))
-        return [(run_id, RunState(state)) for run_id, state in rows]
 
     def failures(self, run: int) -> list[tuple[str, int, int, Failure]]:
         """(step, attempt, at, failure) in order; the step is empty for the code between steps."""
@@ -203,45 +237,3 @@ class JournalReader:
             (*names, function, function, again),
         )
         return [key for (key,) in rows]
-
-    def _made(self, row: tuple[Any, ...], steps: str | None) -> Run:
-        (
-            key, id_, function, event_id, event_name, state, reason, attempt, crashes, max_attempts, queued_at, due_at,
-            started_at, ended_at, output, replay_of, error_type, message, traceback,
-        ) = row  # fmt: skip
-        return Run(
-            key=key, id=id_, function=function, event_id=event_id, event_name=event_name, state=RunState(state),
-            reason=reason, attempts=_attempts(state, reason, attempt, crashes, started_at), max_attempts=max_attempts,
-            queued_at=queued_at,
-            due_at=due_at, started_at=started_at, ended_at=ended_at, output=_raw(output), replay_of=replay_of,
-            error=None if error_type is None else Failure(error_type, message, traceback),
-            steps=tuple(_step(each, ended_at) for each in self._all(steps, (key,))) if steps else (),
-        )  # fmt: skip
-
-
-def _attempts(state: str, reason: str | None, attempt: int, crashes: int, started_at: int | None) -> int:
-    """Executions so far, the present one included: failures and crashes that were charged, and one that was not."""
-    charged = attempt + crashes
-    if state == RunState.WAITING:
-        return max(charged, 0 if started_at is None else 1)
-    return charged if started_at is None or reason == "crashed" else charged + 1
-
-
-def _step(row: tuple[Any, ...], run_ended_at: int | None) -> Step:
-    name, state, attempts, started_at, ended_at, output, error_type, message, traceback = row
-    if state == StepState.RUNNING and run_ended_at is not None:
-        # Cut off: its worker died, or its run was cancelled. Nothing will ever report its end.
-        state, attempts, ended_at = StepState.FAILED, attempts + 1, run_ended_at
-    return Step(
-        name=name,
-        state=StepState(state),
-        attempts=attempts,
-        started_at=started_at,
-        ended_at=ended_at,
-        output=_raw(output),
-        error=None if error_type is None else Failure(error_type, message, traceback),
-    )
-
-
-def _raw(text: str | None) -> msgspec.Raw | None:
-    return None if text is None else msgspec.Raw(text.encode())

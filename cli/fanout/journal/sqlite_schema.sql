@@ -2,20 +2,29 @@
 --
 -- event    What happened, in the order in which it was accepted. Any process may append one; nothing changes it
 --          afterwards. `key` only grows and is never used twice, so "routed so far" is one number (meta.routed_to).
+--          The engine's own (fanout/...) have negative keys: they are written together with the runs that they
+--          start, and are never routed again. `origin` is the run that sent or caused it.
 -- run      One function for one event. Written together with all its siblings, in the transaction that moves
 --          routed_to past their event; unique on (event, function), so no event is fanned out twice.
 --          `rank` is its place in the queue of its partition. `attempt` counts the failures charged so far;
 --          every change of a run is guarded by its state and its attempt. `crashes` counts the worker deaths that
 --          it was found guilty of; a suspect (one of several in a dead worker) next runs alone in a worker.
+--          A waiting run waits for its own `due_at` if that is set, and for any of its steps otherwise.
+--          `deadline_at` is when it has to have started, and once it has, when it has to be over.
 --          A replay is a run of its own, with `replay_of` set; the run it came from is never touched.
--- step     A named piece of work inside a run: `charge`, then `charge#2` for the second of that name. A completed
---          or failed step never changes again; a retrying one is due at `due_at`. `position` is the order in which steps were first reached.
+--          A child has a `parent` and the step there that waits for it; of a map it is the `item`-th.
+-- step     A named piece of work inside a run: `charge`, then `charge#2` for the second of that name. A completed,
+--          failed or cancelled step never changes again; a retrying or waiting one is due at `due_at`.
+--          `position` is the order in which steps were first reached, `branch` the parallel branch they belong to.
 -- failure  One failed attempt of a step, or of the code between steps (step = '').
--- request  What other processes ask of the engine: replay, cancel. Any process may append one.
+-- wait     Which event a waiting step waits for, or which cancels the run (step = ''): one whose value at `path` is
+--          `value`, and for which the CEL `condition` is true. Gone when the wait is over.
+-- map      A map step that is not over: how many of its items have become runs, how many of those have ended.
+-- request  What other processes ask of the engine: replay, cancel, invoke. Any process may append one.
 -- meta     A few single values.
 --
 -- A start is not written down: a run or step still going after a quarter of a second is then recorded as running.
--- Only the engine, which holds the file lock, writes to run, step, failure and meta.
+-- Only the engine, which holds the file lock, writes to anything but event and request.
 
 CREATE TABLE event (
   key         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -26,10 +35,12 @@ CREATE TABLE event (
   data        TEXT    NOT NULL,
   user        TEXT,
   v           TEXT,
-  received_at INTEGER NOT NULL
+  received_at INTEGER NOT NULL,
+  origin      INTEGER
 ) STRICT;
 
-CREATE INDEX event_id ON event (id);
+CREATE INDEX event_id     ON event (id);
+CREATE INDEX event_origin ON event (origin) WHERE origin IS NOT NULL;
 
 CREATE TABLE run (
   key          INTEGER PRIMARY KEY,
@@ -51,13 +62,23 @@ CREATE TABLE run (
   ended_at     INTEGER,
   output       TEXT,
   replay_of    INTEGER REFERENCES run (key),
-  CHECK ((state = 'waiting') = (due_at IS NOT NULL)),
+  parent       INTEGER REFERENCES run (key),
+  parent_step  TEXT,
+  item         INTEGER,
+  item_key     TEXT,
+  deadline_at  INTEGER,
+  CHECK (state = 'waiting' OR due_at IS NULL),
+  CHECK ((parent IS NULL) = (parent_step IS NULL)),
+  CHECK (ended_at IS NULL OR deadline_at IS NULL),
   CHECK ((state IN ('completed', 'failed', 'cancelled', 'skipped')) = (ended_at IS NOT NULL))
 ) STRICT;
 
 CREATE UNIQUE INDEX run_event   ON run (event, function, CASE WHEN replay_of IS NULL THEN 0 ELSE key END);
 CREATE        INDEX run_queued  ON run (function, partition, rank, key) WHERE state = 'queued';
-CREATE        INDEX run_due     ON run (due_at)                         WHERE state = 'waiting';
+CREATE        INDEX run_due     ON run (due_at)                         WHERE due_at IS NOT NULL;
+CREATE        INDEX run_deadline ON run (deadline_at)                   WHERE deadline_at IS NOT NULL;
+CREATE        INDEX run_parent  ON run (parent, parent_step, item)      WHERE parent IS NOT NULL;
+CREATE UNIQUE INDEX run_item    ON run (parent, parent_step, item_key)  WHERE item_key IS NOT NULL;
 CREATE        INDEX run_running ON run (key)                            WHERE state = 'running';
 CREATE        INDEX run_failed  ON run (key)                            WHERE state = 'failed';
 CREATE        INDEX run_replay  ON run (replay_of)                      WHERE replay_of IS NOT NULL;
@@ -65,17 +86,21 @@ CREATE        INDEX run_replay  ON run (replay_of)                      WHERE re
 CREATE TABLE step (
   run        INTEGER NOT NULL REFERENCES run (key),
   key        TEXT    NOT NULL,
-  state      TEXT    NOT NULL CHECK (state IN ('running', 'retrying', 'completed', 'failed')),
+  kind       TEXT    NOT NULL CHECK (kind IN ('run', 'sleep', 'wait', 'send', 'invoke', 'map')),
+  branch     TEXT    NOT NULL,
+  state      TEXT    NOT NULL CHECK (state IN
+    ('running', 'retrying', 'waiting', 'completed', 'failed', 'cancelled')),
   position   INTEGER NOT NULL,
   attempts   INTEGER NOT NULL,
   output     TEXT,
   started_at INTEGER NOT NULL,
   ended_at   INTEGER,
   due_at     INTEGER,
+  is_unreached INTEGER NOT NULL DEFAULT 0 CHECK (is_unreached IN (0, 1)),
   PRIMARY KEY (run, key),
   CHECK ((state = 'completed') = (output IS NOT NULL)),
-  CHECK ((state = 'running') = (ended_at IS NULL)),
-  CHECK (state = 'retrying' OR due_at IS NULL)
+  CHECK ((state IN ('running', 'waiting')) = (ended_at IS NULL)),
+  CHECK (state IN ('retrying', 'waiting') OR due_at IS NULL)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX step_due ON step (due_at) WHERE due_at IS NOT NULL;
@@ -92,12 +117,39 @@ CREATE TABLE failure (
 
 CREATE INDEX failure_run ON failure (run);
 
+CREATE TABLE wait (
+  run        INTEGER NOT NULL REFERENCES run (key),
+  step       TEXT    NOT NULL,
+  number     INTEGER NOT NULL,
+  event      TEXT    NOT NULL,
+  path       TEXT    NOT NULL,
+  value      TEXT    NOT NULL,
+  condition  TEXT,
+  expires_at INTEGER,
+  PRIMARY KEY (run, step, number)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX wait_event ON wait (event, path, value);
+
+CREATE TABLE map (
+  run           INTEGER NOT NULL REFERENCES run (key),
+  step          TEXT    NOT NULL,
+  function      TEXT    NOT NULL,
+  taken         INTEGER NOT NULL,
+  ended         INTEGER NOT NULL CHECK (ended <= taken),
+  is_exhausted  INTEGER NOT NULL CHECK (is_exhausted IN (0, 1)),
+  max_in_flight INTEGER NOT NULL,
+  is_collecting INTEGER NOT NULL CHECK (is_collecting IN (0, 1)),
+  PRIMARY KEY (run, step)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE request (
   key        INTEGER PRIMARY KEY AUTOINCREMENT,
-  kind       TEXT    NOT NULL CHECK (kind IN ('replay', 'cancel')),
+  kind       TEXT    NOT NULL CHECK (kind IN ('replay', 'cancel', 'invoke')),
   body       TEXT    NOT NULL,
   made_at    INTEGER NOT NULL,
-  handled_at INTEGER
+  handled_at INTEGER,
+  run        INTEGER REFERENCES run (key)
 ) STRICT;
 
 CREATE INDEX request_open ON request (key) WHERE handled_at IS NULL;

@@ -7,6 +7,8 @@ import gc
 import os
 import socket
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,20 +17,21 @@ from fanout.model import Failure
 from fanout.protocol import (
     Described,
     Evict,
-    GiveUp,
     Load,
     LoadFailed,
     Recorded,
+    Resume,
     RunFailed,
     ShutDown,
     Start,
+    StepChanged,
     ToWorker,
 )
-from fanout.worker.execution import Call, Desk, Execution, Verdict
+from fanout.worker.execution import Desk, Execution
 from fanout.worker.link import Link
 from fanout.worker.registry import Registered, load
 from fanout.worker.slots import ThreadSlots
-from fanout.worker.step import ThreadCall
+from fanout.worker.step import ThreadWaiter
 
 if TYPE_CHECKING:
     from fanout.worker.loop_slots import LoopSlots
@@ -53,53 +56,75 @@ class Worker:
                 self._take(messages)
             self._desk.report_going(NOTE_AFTER_MS)
 
-    def _take(self, messages: list[ToWorker]) -> None:  # noqa: C901 - one case a message
+    def _take(self, messages: list[ToWorker]) -> None:
         starts: list[tuple[Execution, Registered]] = []
-        settled: list[tuple[Call, Verdict]] = []
-        evicted: list[Execution] = []
+        told: list[Callable[[], None]] = []
         for message in messages:
             match message:
+                case Start():
+                    self._start(message, starts)
                 case Recorded(calls):
                     for number in calls:
-                        self._settle(number, Verdict.RECORDED, settled)
-                case Start():
-                    function = self._registered.get(message.function)
-                    if function is None:
-                        gone = Failure("LoadError", f"the code has no function `{message.function}` any more")
-                        self._desk.link.post(RunFailed(message.claim, gone, True, None))
-                        continue
-                    execution = Execution(message, self._desk)
-                    self._desk.executions[message.claim] = execution
-                    if function.spec.is_async:
-                        starts.append((execution, function))
-                    else:
-                        self._threads.start(execution, function)
-                case GiveUp(call):
-                    self._settle(call, Verdict.GIVE_UP, settled)
+                        self._wake(number, told)
+                case StepChanged(claim, step):
+                    self._tell(claim, partial(Execution.changed, step=step), told)
+                case Resume(claim):
+                    self._tell(claim, _resume, told)
                 case Evict(claim):
-                    self._evict(claim, evicted)
+                    self._tell(claim, Execution.evict, told)
                 case ShutDown():
                     raise SystemExit
                 case _:
                     pass  # Load came first, and only once.
-        if self._loop is not None and (starts or settled or evicted):
-            self._loop.submit(starts, settled, evicted)
+        if self._loop is not None and (starts or told):
+            self._loop.submit(starts, told)
 
-    def _settle(self, number: int, verdict: Verdict, settled: list[tuple[Call, Verdict]]) -> None:
-        call = self._desk.calls.pop(number, None)
-        if isinstance(call, ThreadCall):
-            call.settle(verdict)
-        elif call is not None:
-            settled.append((call, verdict))
+    def _start(self, start: Start, starts: list[tuple[Execution, Registered]]) -> None:
+        function = self._registered.get(start.function)
+        if function is None:
+            gone = Failure("LoadError", f"the code has no function `{start.function}` any more")
+            self._desk.link.post(RunFailed(start.claim, gone, True, None))
+            return
+        execution = Execution(start, self._desk, function.spec)
+        self._desk.executions[start.claim] = execution
+        if function.spec.is_async:
+            starts.append((execution, function))
+        else:
+            self._threads.start(execution, function)
 
-    def _evict(self, claim: int, evicted: list[Execution]) -> None:
+    def _wake(self, number: int, told: list[Callable[[], None]]) -> None:
+        waiter = self._desk.calls.pop(number, None)
+        if isinstance(waiter, ThreadWaiter):
+            waiter.wake()
+        elif waiter is not None:
+            told.append(waiter.wake)
+
+    def _tell(self, claim: int, what: Callable[[Execution], None], told: list[Callable[[], None]]) -> None:
+        """Tell an execution, in the loop's thread if it is a task. Of one that is over, nothing is left to tell."""
         execution = self._desk.executions.get(claim)
         if execution is None:
             return
-        if self._registered[execution.start.function].spec.is_async:
-            evicted.append(execution)
+        if execution.spec.is_async:
+            told.append(partial(what, execution))
         else:
-            execution.evict()
+            what(execution)
+
+
+def _resume(execution: Execution) -> None:
+    execution.resumed()
+    if execution.spec.is_async:
+        from asyncio import get_running_loop  # it is loaded: the execution is a task
+
+        # What was told just before has not had its turn yet.
+        get_running_loop().call_soon(_rest, execution)
+    else:
+        _rest(execution)
+
+
+def _rest(execution: Execution) -> None:
+    """What it was woken for may be nothing that any of it waits for."""
+    execution.rest()
+    execution.desk.link.flush()
 
 
 def _loop_slots() -> LoopSlots:

@@ -4,37 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar, overload
 
-from fanout.codec import decode_json, encode_output
-from fanout.worker.execution import Execution, StepCall, Verdict, step_error
+from fanout.codec import encode_output
+from fanout.errors import StepError
+from fanout.model import Event, StepKind, StepState
+from fanout.protocol import Awaited, SentEvent, Sleep, ToEngine
+from fanout.worker import asking
+from fanout.worker.asking import Duration, Events, Moment, OnError, Target
+from fanout.worker.attempt import Attempt
+from fanout.worker.execution import Execution, Reached, now_ms
 from fanout.worker.memory import leave_if_out_of_memory
+from fanout.worker.returns import decoder_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class TaskCall:
-    """A message that waits for its verdict, in a task. To be settled in the loop's own thread."""
+class TaskWaiter:
+    """A task that waits, or several for the same thing. To be woken in the loop's own thread."""
 
     __slots__ = ("_future",)
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._future: asyncio.Future[Verdict] = loop.create_future()
+        self._future: asyncio.Future[None] = loop.create_future()
 
-    def settle(self, verdict: Verdict) -> None:
+    def wake(self) -> None:
         if not self._future.done():
-            self._future.set_result(verdict)
+            self._future.set_result(None)
 
-    async def wait(self) -> Verdict:
+    async def wait(self) -> None:
         # Shielded: several branches may wait for one call, and one of them being cancelled is not the others' end.
-        return self._future.result() if self._future.done() else await asyncio.shield(self._future)
+        if not self._future.done():
+            await asyncio.shield(self._future)
 
 
 class AsyncSteps:
-    """The steps of an async function."""
+    """The steps of an async function. Each means what it means in `Steps`, and is awaited."""
 
     def __init__(self, execution: Execution, loop: asyncio.AbstractEventLoop) -> None:
         self._execution = execution
@@ -49,62 +57,240 @@ class AsyncSteps:
     async def run(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """As `Steps.run`. A plain `fn` runs in a thread, so that it can't hold up its neighbours."""
         execution = self._execution
-        key, position = execution.reach(name)
-        recorded = execution.remembered(key)
-        if recorded is not None:
-            return decode_json(recorded.output or "null")
-        await self._settle()
-        call = TaskCall(self._loop)
-        attempt = execution.begin(key, position)
-        try:
+        reached = execution.reach(name)
+        output = await self._recorded(reached)
+        while output is None:
+            await self._settle()
+            attempt = Attempt(execution, reached)
             try:
-                if inspect.iscoroutinefunction(fn):
-                    value = await fn(*args, **kwargs)
-                else:
-                    value = await asyncio.to_thread(fn, *args, **kwargs)
-                    if inspect.isawaitable(value):
-                        value = await value
-            finally:
-                attempt.leave()
-            output = encode_output(f"step `{key}`", value)
-        except asyncio.CancelledError:
-            execution.cancel_if_idle()
+                try:
+                    value = await self._call(reached.key, fn, *args, **kwargs)
+                finally:
+                    attempt.leave()
+                output = encode_output(f"step `{reached.key}`", value)
+            except asyncio.CancelledError:
+                execution.cancel_if_idle()
+                raise
+            except BaseException as error:  # noqa: BLE001 - boundary: the user's code, sys.exit() included
+                leave_if_out_of_memory(error)
+                await self._wait(reached.key, attempt.failed(error))
+                output = await self._recorded(reached, error)
+            else:
+                self._post(attempt.completed(output, TaskWaiter(self._loop)))
+                execution.cancel_if_idle()
+                self._rest_soon()
+        return decoder_of(fn)(output)
+
+    async def _call(self, key: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        limit_ms = self._execution.spec.timeouts.step_ms
+        if not inspect.iscoroutinefunction(fn):
+            # A thread can't be stopped: the engine sees to its time limit.
+            value = await asyncio.to_thread(fn, *args, **kwargs)
+            return await value if inspect.isawaitable(value) else value
+        if limit_ms is None:
+            return await fn(*args, **kwargs)
+        limit = asyncio.timeout(limit_ms / 1000)
+        try:
+            async with limit:
+                return await fn(*args, **kwargs)
+        except TimeoutError as error:
+            if limit.expired():
+                raise TimeoutError(f"step `{key}` did not end within {limit_ms / 1000:g} s") from error
             raise
-        except BaseException as error:  # noqa: BLE001 - boundary: the user's code, sys.exit() included
-            await self._fail(key, attempt, error, call)
-        self._post(attempt.completed(output, call))
+
+    async def sleep(self, name: str, duration: Duration) -> None:
+        """As `Steps.sleep`."""
+        reached = self._execution.reach(name)
+        if await self._recorded(reached) is None:
+            await self._sleep(reached, asking.after(f"step `{reached.key}`: the duration", duration))
+
+    async def sleep_until(self, name: str, when: Moment) -> None:
+        """As `Steps.sleep_until`."""
+        reached = self._execution.reach(name)
+        if await self._recorded(reached) is None:
+            await self._sleep(reached, asking.at(f"step `{reached.key}`: the time", when))
+
+    async def wait_for_event(
+        self,
+        name: str,
+        *,
+        event: str,
+        timeout: Duration,  # noqa: ASYNC109 - of the wait, which outlives this process
+        match: str | None = None,
+        if_: str | None = None,
+    ) -> Event | None:
+        """As `Steps.wait_for_event`."""
+        execution = self._execution
+        reached = execution.reach(name)
+        output = await self._recorded(reached)
+        if output is None:
+            awaited = asking.event_wait(execution, reached.key, event, timeout, match, if_)
+            output = await self._ask(reached, awaited)
+        return asking.awaited_event(output)
+
+    async def send_event(self, name: str, events: Events) -> list[str]:
+        """As `Steps.send_event`."""
+        reached = self._execution.reach(name)
+        output = await self._recorded(reached)
+        if output is None:
+            sent = asking.sent_events(reached.key, events)
+            output = encode_output(f"step `{reached.key}`", [event.id for event in sent])
+            await self._done(reached, StepKind.SEND, output, sent)
+        return asking.ids(output)
+
+    async def invoke(
+        self,
+        name: str,
+        function: Target,
+        data: Mapping[str, Any] | None = None,
+        *,
+        timeout: Duration | None = None,  # noqa: ASYNC109 - as above
+    ) -> Any:
+        """As `Steps.invoke`."""
+        reached = self._execution.reach(name)
+        output = await self._recorded(reached)
+        if output is None:
+            output = await self._ask(reached, asking.invoke(reached.key, function, data, timeout))
+        return asking.returned(function, output)
+
+    async def map(
+        self,
+        name: str,
+        function: Target,
+        items: Iterable[Any],
+        *,
+        key: Callable[[Any], object] | None = None,
+        max_in_flight: int | None = None,
+        on_error: OnError = "stop",
+    ) -> list[Any]:
+        """As `Steps.map`."""
+        reached = self._execution.reach(name)
+        mapped = asking.Mapped(reached.key, function, items, key=key, max_in_flight=max_in_flight, on_error=on_error)
+        output = await self._recorded(reached)
+        if output is None:
+            output = await self._feed(reached, mapped)
+        return mapped.results(output)
+
+    async def parallel(self, *branches: Callable[[], Awaitable[Any]] | Awaitable[Any]) -> list[Any]:
+        """As `Steps.parallel`, for coroutines or async functions; `asyncio.gather` and `TaskGroup` do as well."""
+        self._execution.refuse_inside("`parallel`")
+        results = await asyncio.gather(
+            *(each() if callable(each) else each for each in branches), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return results
+
+    # What is known of a step, and what is asked: as in `Steps`.
+
+    async def _recorded(self, reached: Reached, cause: BaseException | None = None) -> str | None:
+        execution = self._execution
+        while True:
+            try:
+                recorded = execution.remembered(reached.key)
+            except StepError as error:
+                raise error from cause
+            if recorded is None or recorded.progress is not None:
+                return None
+            if recorded.state is StepState.COMPLETED:
+                return recorded.output or "null"
+            if not recorded.is_open:
+                return None
+            await self._wait(reached.key)
+
+    async def _sleep(self, reached: Reached, due_at: int) -> None:
+        if due_at > now_ms():
+            await self._ask(reached, Sleep(due_at))
+        else:
+            await self._done(reached, StepKind.SLEEP, "null")
+
+    async def _ask(self, reached: Reached, awaited: Awaited) -> str:
+        await self._wait(reached.key, asking.waits(self._execution, reached, awaited))
+        return await self._recorded(reached) or "null"
+
+    async def _feed(self, reached: Reached, mapped: asking.Mapped) -> str:
+        execution, key = self._execution, reached.key
+        known = execution.recorded.get(key)
+        if known is None or known.progress is None:
+            room = mapped.request.max_in_flight
+            self._post(asking.waits(execution, reached, mapped.request))
+        else:
+            taken, room = known.progress
+            mapped.skip(taken)
+        while True:
+            items = mapped.next_items(execution.claim, room) if room > 0 else None
+            await self._wait(key, items)
+            output = await self._recorded(reached)
+            if output is not None:
+                return output
+            room = asking.room(execution.recorded[key])
+
+    async def _done(self, reached: Reached, kind: StepKind, output: str, events: tuple[SentEvent, ...] = ()) -> None:
+        await self._settle()
+        attempt = Attempt(self._execution, reached, kind)
+        attempt.leave()
+        self._post(attempt.completed(output, TaskWaiter(self._loop), events))
+
+    # Waiting and leaving.
+
+    async def _wait(self, key: str, message: ToEngine | None = None) -> None:
+        execution = self._execution
+        waiter = TaskWaiter(self._loop)
+        is_waiting = execution.begin_wait(key, waiter, message)
+        self._flush_soon()
         execution.cancel_if_idle()
-        return decode_json(output)
+        if is_waiting:
+            self._rest_soon()
+            try:
+                await waiter.wait()
+            except asyncio.CancelledError:
+                execution.end_wait(key)
+                raise
+        await self._leave_if_evicted()
 
     async def _settle(self) -> None:
         execution = self._execution
-        for number in tuple(execution.unrecorded):
-            call = execution.desk.calls.get(number)
-            if isinstance(call, TaskCall):
-                await call.wait()
-            # Another branch may have waited for the same call, and taken it away.
-            with suppress(ValueError):
-                execution.unrecorded.remove(number)
-        if execution.is_evicting:
-            await self._never()
+        # Somebody who waits for the disk does something.
+        execution.busy += 1
+        try:
+            for number in tuple(execution.unrecorded):
+                call = execution.desk.calls.get(number)
+                if isinstance(call, TaskWaiter):
+                    await call.wait()
+                # Another branch may have waited for the same call, and taken it away.
+                with suppress(ValueError):
+                    execution.unrecorded.remove(number)
+            waiter = TaskWaiter(self._loop)
+            if execution.wants_slot(waiter):
+                self._flush_soon()
+                await waiter.wait()
+        finally:
+            execution.busy -= 1
+        await self._leave_if_evicted()
 
-    async def _fail(self, key: str, attempt: StepCall, error: BaseException, call: TaskCall) -> None:
-        leave_if_out_of_memory(error)
-        report = attempt.failed(error, call)
-        self._post(report)
-        self._execution.cancel_if_idle()
-        if await call.wait() is Verdict.GIVE_UP:
-            raise step_error(key, report.failure) from error
-        await self._never()
-
-    async def _never(self) -> None:
+    async def _leave_if_evicted(self) -> None:
         """Wait to be cancelled; once that has happened, don't wait again."""
-        if self._execution.has_left:
+        execution = self._execution
+        if not execution.is_evicting:
+            return
+        if execution.has_left:
             raise asyncio.CancelledError
         await self._loop.create_future()
 
-    def _post(self, message: Any) -> None:
+    def _post(self, message: ToEngine) -> None:
         # Flushed when the loop has run what was ready: the steps that end in one round share a frame.
-        link = self._execution.desk.link
-        link.put(message)
-        self._loop.call_soon(link.flush)
+        self._execution.desk.link.put(message)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        self._loop.call_soon(self._execution.desk.link.flush)
+
+    def _rest_soon(self) -> None:
+        """Look whether all of it waits when other tasks had their turn: they may be about to begin a step."""
+        if self._execution.waiting:
+            self._loop.call_soon(self._rest)
+
+    def _rest(self) -> None:
+        self._execution.rest()
+        self._execution.desk.link.flush()

@@ -1,53 +1,62 @@
-"""One execution of one run: what its journal knows, which calls are out, whether it has to leave."""
+"""One execution of one run: what its journal knows, what it waits for, whether it is parked or has to leave."""
 
 from __future__ import annotations
 
 import re
 import threading
 import time
-from contextvars import ContextVar
-from enum import Enum
+from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import msgspec
 
 from fanout.codec import encode_output, failure_of
-from fanout.errors import NonRetriableError, OutputError, RetryAfterError, StepError, UsageError
-from fanout.model import Failure, StepState
+from fanout.errors import (
+    EventError,
+    ExpressionError,
+    InvokeError,
+    NonRetriableError,
+    OutputError,
+    RetryAfterError,
+    StepError,
+    UsageError,
+)
+from fanout.model import Failure, FunctionSpec, StepKind, StepState
 from fanout.protocol import (
+    Parked,
     RecordedStep,
     RunCompleted,
     RunEvicted,
     RunFailed,
     Start,
-    StepCompleted,
-    StepFailed,
     StepRunning,
+    ToEngine,
+    Unpark,
 )
+from fanout.worker.branches import branch, inside
 from fanout.worker.link import Link
+from fanout.worker.names import Names
 
 if TYPE_CHECKING:
     import asyncio
 
 MAX_STEP_NAME_CHARS = 256
 
-_calls = count(1)
-_inside: ContextVar[tuple[int, str] | None] = ContextVar("fanout_step", default=None)
+calls = count(1)
+
+_HOPELESS = (NonRetriableError, OutputError, UsageError, EventError, ExpressionError, StepError)
+"""Another attempt would end in the same way."""
 
 
 class Evicted(BaseException):
     """Leaves the user's function at a step's edge; the run comes back later with its recorded steps."""
 
 
-class Verdict(Enum):
-    RECORDED = "recorded"
-    GIVE_UP = "give up"
-    EVICT = "evict"
+class Waiter(Protocol):
+    """A thread or task that waits for what the engine says."""
 
-
-class Call(Protocol):
-    """A message whose sender may wait for what the engine says to it."""
-
-    def settle(self, verdict: Verdict) -> None: ...
+    def wake(self) -> None: ...
 
 
 class Desk:
@@ -55,42 +64,65 @@ class Desk:
 
     def __init__(self, link: Link) -> None:
         self.link = link
-        self.calls: dict[int, Call] = {}
-        self.going: dict[tuple[int, str], tuple[int, int]] = {}
-        """(claim, step) -> (position, started_at), until it ends or has been reported."""
+        self.calls: dict[int, Waiter] = {}
+        """Results that may not be durable yet, by the number of the call."""
+        self.going: dict[tuple[int, str], StepRunning] = {}
+        """Steps by claim and key, until they end or have been reported."""
         self.executions: dict[int, Execution] = {}
 
     def report_going(self, older_than_ms: int) -> None:
         """Tell the engine of steps that have been going for a while; each is told once."""
         latest = now_ms() - older_than_ms
-        for (claim, key), (position, started_at) in list(self.going.items()):
-            if started_at <= latest and self.going.pop((claim, key), None) is not None:
-                self.link.put(StepRunning(claim, key, position, started_at))
+        for where, step in list(self.going.items()):
+            if step.started_at <= latest and self.going.pop(where, None) is not None:
+                self.link.put(step)
         self.link.flush()
+
+
+class Reached(NamedTuple):
+    """The step that a call is."""
+
+    key: str
+    branch: str
+    position: int
 
 
 class Execution:
     """The state of one claim. Steps of one execution may run at the same time, in threads or tasks."""
 
-    def __init__(self, start: Start, desk: Desk) -> None:
+    def __init__(self, start: Start, desk: Desk, spec: FunctionSpec) -> None:
         self.start = start
+        self.claim = start.claim
         self.desk = desk
+        self.spec = spec
         self.recorded: dict[str, RecordedStep] = {step.key: step for step in start.steps}
         self.is_evicting = False
         self.has_left = False
         """Evicted was raised: whatever the function does about it, this execution has no result."""
+        self.is_parked = False
+        """All of it waits, and the engine has been told: no step begins before it says so."""
         self.executing = 0
+        """Steps whose own code is running."""
+        self.busy = 0 if spec.is_async else 1
+        """Threads that don't wait, of a plain function. Of tasks only those that wait for an acknowledgement count:
+        nobody can know what else they wait for."""
         self.unrecorded: list[int] = []
         """Calls whose results may not be durable yet: no other step begins before they are."""
-        self.failed: list[int] = []
+        self.waiting: dict[str, tuple[Waiter, bool]] = {}
+        """By step: who waits, and whether that is one of the threads that count as busy."""
+        self.grants: list[Waiter] = []
+        """Who wants a slot again."""
         self.task: asyncio.Task[None] | None = None
-        self._occurrences: dict[str, int] = {}
+        self.tasks: set[asyncio.Task[Any]] = set()
+        """Those that the function has started."""
+        self.lock = threading.RLock()
+        self._names = Names(start.steps)
         self._positions = 0
-        # The user's own threads may call steps too.
-        self._reaching = threading.Lock()
 
-    def reach(self, name: str) -> tuple[str, int]:
-        """The key and position of the step that this call is.
+    # Which step a call is.
+
+    def reach(self, name: str) -> Reached:
+        """The step that this call is.
 
         Raises:
             UsageError: the name is not usable, or the call is inside another step.
@@ -99,51 +131,116 @@ class Execution:
             raise UsageError(
                 f"a step's name has to be text of 1 to {MAX_STEP_NAME_CHARS} printable characters, not {name!r}"
             )
-        inside = _inside.get()
-        if inside is not None and inside[0] == self.start.claim:
-            raise UsageError(
-                f"step `{name}` is inside step `{inside[1]}`",
-                hint="call it after that step has returned; a step's own code is one piece of work",
-            )
+        self.refuse_inside(f"step `{name}`")
         if "#" in name and re.search(r"#[0-9]+$", name):
             raise UsageError(
                 f"the step name `{name}` ends in `#` and a number",
                 hint="repeated names are told apart so; leave it out",
             )
         name = str.__str__(name)  # A subclass of str is no message's part.
-        with self._reaching:
-            occurrence = self._occurrences.get(name, 0) + 1
-            self._occurrences[name] = occurrence
+        here = branch.get()
+        path = here.path if here is not None and here.execution is self else ""
+        with self.lock:
             self._positions += 1
-            return (name if occurrence == 1 else f"{name}#{occurrence}"), self._positions
+            return Reached(self._names.take(name, path), path, self._positions)
+
+    def refuse_inside(self, what: str) -> None:
+        there = inside.get()
+        if there is not None and there.claim == self.claim:
+            raise UsageError(
+                f"{what} is inside step `{there.key}`",
+                hint="call it after that step has returned; a step's own code is one piece of work",
+            )
 
     def remembered(self, key: str) -> RecordedStep | None:
-        """The step's record, if it completed.
+        """What is recorded of the step, if anything.
 
         Raises:
-            StepError: the step is out of attempts.
+            StepError: it has failed, and there is no other attempt.
         """
         recorded = self.recorded.get(key)
-        if recorded is None or recorded.state is StepState.COMPLETED:
-            return recorded
-        if recorded.state is StepState.FAILED:
-            raise step_error(key, recorded.failure)
-        return None
+        if recorded is not None and recorded.state is StepState.FAILED:
+            raise step_error(recorded)
+        return recorded
 
-    def begin(self, key: str, position: int) -> StepCall:
-        return StepCall(self, key, position)
+    # Waiting. The lock is held for each, but not while somebody waits.
+
+    def begin_wait(self, key: str, waiter: Waiter, message: ToEngine | None = None) -> bool:
+        """Put the waiter where a change of this step finds it, and send the message. False if it is not to wait."""
+        with self.lock:
+            if message is not None:
+                self.desk.link.put(message)
+            elif not self.recorded[key].is_open:
+                return False
+            if self.is_evicting:
+                return False
+            is_own = self._is_own_thread()
+            self.waiting[key] = waiter, is_own
+            self.busy -= is_own
+            return True
+
+    def _is_own_thread(self) -> bool:
+        """Whether this is a thread of ours; one that the user's code has started does not count."""
+        here = branch.get()
+        return not self.spec.is_async and here is not None and here.execution is self
+
+    def end_wait(self, key: str) -> None:
+        """The waiter was cancelled, and won't be there."""
+        with self.lock:
+            self.waiting.pop(key, None)
+
+    def changed(self, step: RecordedStep) -> None:
+        """The journal has something new on a step."""
+        with self.lock:
+            self.recorded[step.key] = step
+            waiter, is_own = self.waiting.pop(step.key, (None, False))
+            if waiter is not None:
+                self.is_parked = False
+                self.busy += is_own
+                waiter.wake()
+
+    def resumed(self) -> None:
+        """It has a slot again."""
+        with self.lock:
+            self.is_parked = False
+            for waiter in self.grants:
+                waiter.wake()
+            self.grants.clear()
+
+    def wants_slot(self, waiter: Waiter) -> bool:
+        """Ask for a slot if it is parked; the waiter is woken when it has one."""
+        with self.lock:
+            if not self.is_parked or self.is_evicting:
+                return False
+            self.grants.append(waiter)
+            if len(self.grants) == 1:
+                self.desk.link.put(Unpark(self.claim))
+            return True
+
+    def rest(self) -> None:
+        """Tell the engine if nothing of it does anything but wait."""
+        with self.lock:
+            is_idle = self.waiting and not self.executing and not self.busy
+            if is_idle and not self.is_parked and not self.is_evicting:
+                self.is_parked = True
+                self.desk.link.put(Parked(self.claim, tuple(self.waiting)))
+
+    # Leaving.
 
     def evict(self) -> None:
         """Leave at the next edge. In the loop's thread, if the function is a task."""
-        self.is_evicting = True
-        if self.task is not None:
-            self.cancel_if_idle()
-            return
-        # Whoever waits, waits no longer: a run that was cancelled is not told any more what was recorded.
-        for number in (*self.failed, *self.unrecorded):
-            call = self.desk.calls.pop(number, None)
-            if call is not None:
-                call.settle(Verdict.EVICT)
+        with self.lock:
+            self.is_evicting = True
+            if self.task is not None:
+                self.cancel_if_idle()
+                return
+            # Whoever waits, waits no longer: a run that was cancelled is not told any more what was recorded.
+            waiters = [*(waiter for waiter, _ in self.waiting.values()), *self.grants]
+            waiters += [call for number in self.unrecorded if (call := self.desk.calls.pop(number, None)) is not None]
+            self.waiting.clear()
+            self.grants.clear()
+        for waiter in waiters:
+            waiter.wake()
 
     def cancel_if_idle(self) -> None:
         """A task leaves by being cancelled, but never in the middle of a step's own code."""
@@ -153,76 +250,39 @@ class Execution:
 
     def close(self) -> None:
         """It is over: forget what nobody will wait for any more."""
-        self.desk.executions.pop(self.start.claim, None)
-        for number in (*self.unrecorded, *self.failed):
+        self.desk.executions.pop(self.claim, None)
+        for number in self.unrecorded:
             self.desk.calls.pop(number, None)
+        for task in tuple(self.tasks):
+            task.cancel()
 
     # How it ends.
 
     def completed(self, value: object) -> RunCompleted | RunFailed | RunEvicted:
         if self.has_left:
-            return RunEvicted(self.start.claim)
+            return RunEvicted(self.claim)
         try:
-            return RunCompleted(self.start.claim, encode_output(f"function `{self.start.function}`", value))
+            output = encode_output(f"function `{self.start.function}`", value)
         except OutputError as error:
-            return RunFailed(self.start.claim, Failure("OutputError", str(error)), False, None)
+            return RunFailed(self.claim, Failure("OutputError", str(error)), False, None)
+        return RunCompleted(self.claim, output, self._names.unreached())
 
     def raised(self, error: BaseException) -> RunFailed | RunEvicted:
         if self.has_left:
-            return RunEvicted(self.start.claim)
+            return RunEvicted(self.claim)
         retriable, retry_after_ms = is_retriable(error)
         if isinstance(error, StepError):
-            failure = Failure("StepError", str(error), error.traceback)
+            failure = Failure(type(error).__name__, str(error), error.traceback)
         else:
             failure = failure_of(error)
-        return RunFailed(self.start.claim, failure, retriable, retry_after_ms)
+        return RunFailed(self.claim, failure, retriable, retry_after_ms)
 
-
-class StepCall:
-    """One attempt of one step, from its first line to its report."""
-
-    __slots__ = ("_execution", "_key", "_position", "_started_at", "_token")
-
-    def __init__(self, execution: Execution, key: str, position: int) -> None:
-        self._execution = execution
-        self._key = key
-        self._position = position
-        self._started_at = now_ms()
-        self._token = _inside.set((execution.start.claim, key))
-        execution.executing += 1
-        execution.desk.going[execution.start.claim, key] = (position, self._started_at)
-
-    def leave(self) -> None:
-        """The step's own code has ended, whichever way."""
-        _inside.reset(self._token)
-        execution = self._execution
-        execution.desk.going.pop((execution.start.claim, self._key), None)
-        execution.executing -= 1
-
-    def _attempts(self) -> int:
-        recorded = self._execution.recorded.get(self._key)
-        return 1 if recorded is None else recorded.attempts + 1
-
-    def completed(self, output: str, call: Call) -> StepCompleted:
-        execution = self._execution
-        number = next(_calls)
-        execution.desk.calls[number] = call
-        execution.unrecorded.append(number)
-        return StepCompleted(
-            execution.start.claim, number, self._key, self._position, self._attempts(), output,
-            self._started_at, now_ms(),
-        )  # fmt: skip
-
-    def failed(self, error: BaseException, call: Call) -> StepFailed:
-        execution = self._execution
-        number = next(_calls)
-        execution.desk.calls[number] = call
-        execution.failed.append(number)
-        retriable, retry_after_ms = is_retriable(error)
-        return StepFailed(
-            execution.start.claim, number, self._key, self._position, self._attempts(), failure_of(error),
-            self._started_at, now_ms(), retriable, retry_after_ms,
-        )  # fmt: skip
+    def event(self) -> dict[str, Any]:
+        """The event that started the run, as plain data."""
+        id_, name, ts, data, user, v = self.start.event
+        decode: Callable[[str], Any] = msgspec.json.decode
+        said = {"id": id_, "name": name, "ts": ts, "data": decode(data)}
+        return {**said, **({} if user is None else {"user": decode(user)}), **({} if v is None else {"v": v})}
 
 
 def is_retriable(error: BaseException) -> tuple[bool, int | None]:
@@ -236,13 +296,13 @@ def is_retriable(error: BaseException) -> tuple[bool, int | None]:
             return True, error.delay_ms()
         except Exception:  # noqa: BLE001 - boundary: whatever the user gave as a time
             return True, None
-    return not isinstance(error, NonRetriableError | OutputError | UsageError | StepError), None
+    return not isinstance(error, _HOPELESS), None
 
 
-def step_error(name: str, failure: Failure | None) -> StepError:
-    if failure is None:
-        return StepError(name, "", type="Exception")
-    return StepError(name, failure.message, type=failure.type, traceback=failure.traceback)
+def step_error(step: RecordedStep) -> StepError:
+    failure = step.failure or Failure("Exception", "")
+    kind = InvokeError if step.kind in (StepKind.INVOKE, StepKind.MAP) else StepError
+    return kind(step.key, failure.message, type=failure.type, traceback=failure.traceback)
 
 
 def now_ms() -> int:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import Context, copy_context
 from typing import Any
 
 from fanout.worker.async_context import AsyncContext
-from fanout.worker.execution import Call, Execution, Verdict
+from fanout.worker.branches import Branch, branch, inside
+from fanout.worker.execution import Execution
 from fanout.worker.memory import leave_if_out_of_memory
 from fanout.worker.registry import Registered
 
@@ -22,6 +25,7 @@ class LoopSlots:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         # asyncio's own has six threads on two cores: slow plain steps would hold up the other slots.
+        self._loop.set_task_factory(_new_task)  # type: ignore[arg-type] # typeshed: its context is not optional
         self._loop.set_default_executor(ThreadPoolExecutor(max_workers=_MOST_THREADS))
         self._tasks: set[asyncio.Task[None]] = set()
         threading.Thread(target=self._work, daemon=True).start()
@@ -33,23 +37,20 @@ class LoopSlots:
             with suppress(SystemExit, KeyboardInterrupt):
                 self._loop.run_forever()
 
-    def submit(self, starts: list[tuple[Execution, Registered]], settled: list[tuple[Call, Verdict]],
-               evicted: list[Execution]) -> None:  # fmt: skip
+    def submit(self, starts: list[tuple[Execution, Registered]], told: list[Callable[[], None]]) -> None:
         """All that one frame brought, at the price of waking the loop once."""
-        self._loop.call_soon_threadsafe(self._take, starts, settled, evicted)
+        self._loop.call_soon_threadsafe(self._take, starts, told)
 
-    def _take(self, starts: list[tuple[Execution, Registered]], settled: list[tuple[Call, Verdict]],
-              evicted: list[Execution]) -> None:  # fmt: skip
-        for call, verdict in settled:
-            call.settle(verdict)
+    def _take(self, starts: list[tuple[Execution, Registered]], told: list[Callable[[], None]]) -> None:
         for execution, function in starts:
             task = self._loop.create_task(self._call(execution, function))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        for execution in evicted:
-            execution.evict()
+        for tell in told:
+            tell()
 
     async def _call(self, execution: Execution, function: Registered) -> None:
+        branch.set(Branch(execution))
         # Only now: a task that is cancelled before it is entered would say nothing.
         execution.task = asyncio.current_task()
         execution.cancel_if_idle()
@@ -61,3 +62,21 @@ class LoopSlots:
         execution.close()
         execution.desk.link.put(ending)
         self._loop.call_soon(execution.desk.link.flush)
+
+
+def _new_task(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], *, context: Context | None = None, **more: Any
+) -> asyncio.Task[Any]:
+    """A task that a function starts between its steps is a branch: numbered as the code starts them.
+
+    Those that a step's own code starts are not: when the step is remembered, they are not started at all.
+    """
+    here = branch.get()
+    if here is None or inside.get() is not None:
+        return asyncio.Task(coroutine, loop=loop, context=context, **more)
+    context = copy_context() if context is None else context
+    context.run(branch.set, here.fork())
+    task = asyncio.Task(coroutine, loop=loop, context=context, **more)
+    here.execution.tasks.add(task)
+    task.add_done_callback(here.execution.tasks.discard)
+    return task

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from fanout.codec import failure_of
-from fanout.declare import spec_of
+from fanout.declare import on_failure_of, spec_of
 from fanout.errors import LoadError
 from fanout.model import FunctionSpec
 
@@ -37,6 +37,9 @@ def load(root: Path, modules: Sequence[str]) -> dict[str, Registered]:
                 spec = spec_of(value)
                 if spec is not None:
                     _register(registered, Registered(_shown(root, spec), value))
+                handler = on_failure_of(value)
+                if handler is not None:
+                    _register(registered, Registered(_shown(root, handler[0]), handler[1]))
     if not registered:
         listed = ", ".join(f"`{name}`" for name in modules)
         raise LoadError(f"there is no function in {listed}", hint="put `@fanout.function(...)` above one")

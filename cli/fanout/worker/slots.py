@@ -6,6 +6,7 @@ import threading
 from queue import SimpleQueue
 from typing import Any
 
+from fanout.worker.branches import Branch, branch
 from fanout.worker.context import Context
 from fanout.worker.execution import Evicted, Execution
 from fanout.worker.memory import leave_if_out_of_memory
@@ -35,6 +36,7 @@ class ThreadSlots:
 
 
 def _call(execution: Execution, function: Registered) -> Any:
+    branch.set(Branch(execution))
     try:
         return execution.completed(function.code(Context(execution, function.spec)))
     except Evicted:

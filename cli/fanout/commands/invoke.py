@@ -1,0 +1,97 @@
+"""`fanout invoke`: one function, by hand, with data of one's own."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import msgspec
+import typer
+
+from fanout.client import Client
+from fanout.commands import report, waiting
+from fanout.commands.app import say
+from fanout.commands.text import nearest, printable
+from fanout.engine.local import Ending
+from fanout.errors import NotFoundError
+from fanout.events import build
+from fanout.journal.family import Watched
+from fanout.journal.sqlite_reader import JournalReader
+from fanout.model import Run, RunState
+
+_LONGEST_ANSWER_S = 5.0
+
+
+def register(app: typer.Typer, help_: str) -> None:
+    app.command(name="invoke", help=help_)(invoke)
+
+
+def invoke(
+    function: Annotated[str, typer.Argument(help="The function's id.", show_default=False)],
+    data: Annotated[str | None, typer.Option(help="The event's data, a JSON object.", show_default="{}")] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Only ask for the run.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option(help="Wait so many seconds at most (exit code 5).", min=0, show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
+) -> None:
+    began = time.monotonic()
+    settings = waiting.project(config)
+    # What an event's data may be, an invocation's may be; its name is the engine's own affair.
+    text = build("invoked", data).data
+
+    def put(client: Client) -> Watched:
+        body = {"function": function, "data": msgspec.Raw(text.encode())}
+        return Watched(request=client.request("invoke", body))
+
+    if no_wait:
+        with Client(settings.journal) as client:
+            watched = put(client)
+            has_engine = client.ring() and client.follow(
+                watched, lambda progress: progress.is_routed, timeout_s=_LONGEST_ANSWER_S
+            )
+        with JournalReader(settings.journal) as reader:
+            _print_asked(_invoked(reader, watched, function, []), has_engine=has_engine, as_json=as_json)
+        return
+    watched, waited = waiting.put_and_wait(settings, put, timeout_s=timeout, is_quiet=as_json)
+    with JournalReader(settings.journal) as reader:
+        run = _invoked(reader, watched, function, waited.functions)
+        family = reader.family(watched, limit=report.MOST_MEMBERS)
+        if as_json:
+            report.print_json({"runs": [report.run_json(each) for each in reader.watched_runs(watched)]})
+        else:
+            hints = report.next_steps(reader, watched, family, has_engine=waited.has_engine)
+            hints += waiting.left(waited)
+            output = _output(run) if waited.ending is Ending.DONE else None
+            seconds = time.monotonic() - began
+            report.print_report(reader, family, seconds, f"`{printable(function)}`", hints, output)
+    raise typer.Exit(waiting.exit_code(waited, report.exit_code(family.counts)))
+
+
+def _invoked(reader: JournalReader, watched: Watched, function: str, known: list[str]) -> Run | None:
+    """The run that was made, if the engine has come to it.
+
+    Raises:
+        NotFoundError: the engine has no such function.
+    """
+    is_handled, key = reader.request_answer(watched.request or 0)
+    if is_handled and key is None:
+        near = nearest(function, known).removeprefix("; ")
+        raise NotFoundError(f"there is no function `{function}`", hint=near or None)
+    return None if key is None else reader.runs_with_steps([key], outputs=True)[key]
+
+
+def _output(run: Run | None) -> str | None:
+    if run is None or run.state is not RunState.COMPLETED or run.output is None:
+        return None
+    return bytes(run.output).decode()
+
+
+def _print_asked(run: Run | None, *, has_engine: bool, as_json: bool) -> None:
+    if as_json:
+        report.print_json({"runs": [] if run is None else [report.run_json(run)]})
+    elif run is not None:
+        print(run.id)
+    elif not has_engine:
+        say("hint: no engine is running; `fanout serve` runs what was asked for, or the next `fanout send`")

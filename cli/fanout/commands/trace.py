@@ -1,0 +1,86 @@
+"""`fanout trace`: all that an event has caused, from any event or run of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from fanout.commands import report, text
+from fanout.commands.app import say
+from fanout.commands.tree import Traced, tree
+from fanout.commands.waiting import project
+from fanout.journal.family import Family, FamilyEvent, FamilyRun, Member
+from fanout.journal.sqlite_reader import JournalReader
+
+_MOST_LINES = 200
+
+
+def register(app: typer.Typer, help_: str) -> None:
+    app.command(name="trace", help=help_)(trace)
+
+
+def trace(
+    id_: Annotated[
+        str,
+        typer.Argument(
+            metavar="EVENT|RUN",
+            help="The id of an event or a run, or enough of its beginning or end.",
+            show_default=False,
+        ),
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
+) -> None:
+    with JournalReader(project(config).journal) as reader:
+        event, run = reader.event_or_run(id_)
+        family, levels_above = reader.trace(event, run, limit=report.MOST_MEMBERS)
+        marked: Member = family.events[event] if run is None else family.runs[run]
+        if as_json:
+            report.print_json(_json(reader, family, marked))
+            return
+        _print(reader, family, marked)
+    if levels_above:
+        above = text.count(levels_above, "level")
+        say(f"hint: {above} above this one left out; `fanout trace {family.roots[0].id}` shows more of them")
+    if family.is_cut:
+        say(f"hint: there are more runs than can be shown: these are {len(family.runs):,} of them")
+    if not family.runs:
+        say("hint: no function has been started by it")
+
+
+def _print(reader: JournalReader, family: Family, marked: Member) -> None:
+    from rich.console import Group  # lazy: `--json` doesn't draw
+
+    out = report.console()
+    since = family.roots[0].received_at
+    lines = tree(family, reader.runs_with_steps, out.width, most_lines=_MOST_LINES, traced=Traced(since, marked))
+    out.print(Group(*lines))
+    ends = [text.now() if run.ended_at is None else run.ended_at for run in family.runs.values()]
+    seconds = (max(ends, default=since) - since) / 1000
+    out.print(report.summary(family.counts, seconds, text.count(len(family.events), "event")), soft_wrap=True)
+
+
+def _json(reader: JournalReader, family: Family, marked: Member) -> dict[str, Any]:
+    """Flat, with links: `event_id` and `parent` of a run, `origin` of an event (the run that sent it)."""
+    runs = reader.runs_with_steps(list(family.runs), outputs=True)
+    return {
+        "id": marked.id,
+        "root": family.roots[0].id,
+        "events": [_event_json(event, family) for event in family.events.values()],
+        "runs": [
+            {**report.run_json(runs[key]), "parent_step": member.parent_step}
+            for key, member in family.runs.items()
+            if key in runs
+        ],
+    }
+
+
+def _event_json(event: FamilyEvent, family: Family) -> dict[str, Any]:
+    origin: FamilyRun | None = None if event.origin is None else family.runs.get(event.origin)
+    return {
+        "id": event.id,
+        "name": event.name,
+        "received_at": event.received_at,
+        "origin": None if origin is None else origin.id,
+    }

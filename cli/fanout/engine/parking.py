@@ -1,0 +1,58 @@
+"""How long an execution whose branches all wait is kept warm in its worker, before it has to leave."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from fanout.engine.roster import Active, Roster
+from fanout.engine.tick import Tick
+from fanout.protocol import Evict, Parked
+
+PARKED_A_SLOT = 8
+"""So many parked executions a slot may be in a worker: each holds a thread or a task, and what its code holds."""
+
+
+class Parking:
+    """A parked run is a waiting run whose execution is kept: the journal does not tell them apart."""
+
+    def __init__(self, roster: Roster, *, park_ms: int, slots: int) -> None:
+        self._roster = roster
+        self._park_ms = park_ms
+        self._most = slots * PARKED_A_SLOT
+        self._leaving: deque[tuple[int, Active, int]] = deque()
+
+    @property
+    def next_at(self) -> int | None:
+        """When the next one has to leave."""
+        return self._leaving[0][0] if self._leaving else None
+
+    def park(self, tick: Tick, active: Active, parked: Parked, now: int) -> None:
+        """All branches wait, for these steps. If something has come for one of them meanwhile, they don't."""
+        if active.is_leaving or active.is_parked or not all(key in active.waits for key in parked.keys):
+            return
+        active.is_parked = True
+        active.stint += 1
+        tick.park(active)
+        self._roster.park(active)
+        if active.run.is_suspect or not self._may_go_on_soon(active, now):
+            self.evict(tick, active)
+            return
+        self._leaving.append((now + self._park_ms, active, active.stint))
+        there = self._roster.parked(active.worker)
+        if len(there) > self._most:
+            longest = next((each for each in there.values() if each.is_parked and not each.is_leaving), active)
+            self.evict(tick, longest)
+
+    def _may_go_on_soon(self, active: Active, now: int) -> bool:
+        return self._park_ms > 0 and min(active.waits.values(), default=0) <= now + self._park_ms
+
+    def look(self, tick: Tick, now: int) -> None:
+        while self._leaving and self._leaving[0][0] <= now:
+            _, active, stint = self._leaving.popleft()
+            if active.is_parked and active.stint == stint and not active.is_over and not active.is_leaving:
+                self.evict(tick, active)
+
+    def evict(self, tick: Tick, active: Active) -> None:
+        """It leaves; the run comes back later, with its recorded steps."""
+        active.is_leaving = True
+        tick.tell(active.worker, Evict(active.claim))

@@ -1,0 +1,271 @@
+"""How runs begin and end: with the events, children and waits that belong to that. It only decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from fanout.core.paths import value_at
+from fanout.core.routing import Routes
+from fanout.engine.queue import ReadyQueue
+from fanout.engine.roster import Active, Roster
+from fanout.engine.tick import EndedChild, Tick
+from fanout.engine.timers import Timers
+from fanout.ids import UlidFactory
+from fanout.journal import EventRow, Journal, NewRun, QueuedRun, StoredEvent, WaitRow
+from fanout.model import Failure, FunctionSpec, RunState
+from fanout.protocol import Evict
+
+INVOKED = "fanout/function.invoked"
+FINISHED = "fanout/function.finished"
+FAILED = "fanout/function.failed"
+CANCELLED = "fanout/function.cancelled"
+_ENDINGS: dict[RunState, tuple[str, ...]] = {
+    RunState.COMPLETED: (FINISHED,),
+    RunState.FAILED: (FINISHED, FAILED),
+    RunState.CANCELLED: (CANCELLED,),
+}
+_NAMES = frozenset({FINISHED, FAILED, CANCELLED})
+
+
+class Parent(NamedTuple):
+    """Who waits for a child: a step of a run, which may be a map with many children."""
+
+    run: int
+    step: str
+    item: int | None = None
+    item_key: str | None = None
+
+
+class Runs:
+    """Makes runs and ends them. It knows the functions that the code has."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        roster: Roster,
+        queue: ReadyQueue,
+        timers: Timers,
+        *,
+        event: Callable[[int], StoredEvent],
+    ) -> None:
+        self._journal = journal
+        self._roster = roster
+        self._queue = queue
+        self._timers = timers
+        self._event = event
+        self._new_id = UlidFactory()
+        self._last_run_key = journal.last_run_key()
+        self._first_event_key = journal.first_event_key()
+        self.functions: dict[str, FunctionSpec] = {}
+        self.routes = Routes(())
+        self.awaited: set[str] = set(journal.awaited_events())
+        """Names of events that something may wait for; some of them in vain."""
+
+    def learn(self, functions: tuple[FunctionSpec, ...]) -> None:
+        self.functions = {spec.id: spec for spec in functions}
+        self.routes = Routes(functions)
+
+    # Beginning.
+
+    def new(
+        self,
+        tick: Tick,
+        spec: FunctionSpec,
+        event: StoredEvent,
+        now: int,
+        *,
+        replay_of: int | None = None,
+        parent: Parent | None = None,
+    ) -> int:
+        """A run of this function for this event: ready now, or when the event's own time has come. Its key."""
+        self._last_run_key += 1
+        key, run_id, rank = self._last_run_key, self._new_id(now), self._queue.rank(now)
+        due_at = event.ts if event.ts > now and replay_of is None else None
+        start_ms = spec.timeouts.start_ms
+        deadline_at = None if start_ms is None else (due_at or now) + start_ms
+        state = RunState.QUEUED if due_at is None else RunState.WAITING
+        of, step, item, item_key = (None, None, None, None) if parent is None else parent
+        tick.born[key] = new = NewRun(
+            key, run_id, spec.id, event.key, "", rank, state, spec.max_attempts, now, due_at, replay_of,
+            of, step, item, item_key, deadline_at,
+        )  # fmt: skip
+        tick.writes.runs.append(new)
+        if replay_of is not None:
+            tick.writes.carried.append((key, replay_of))
+        if due_at is None:
+            # A replay has steps already; what has none needs no look at the journal when it starts.
+            run = QueuedRun(
+                key, run_id, spec.id, "", event.key, rank, 0, 0, False, None, of, step, item, replay_of is None
+            )
+            tick.ready.append(run)
+        self._timers.add(due_at)
+        self._timers.add(deadline_at)
+        if spec.cancel_on:
+            self._listen(tick, key, spec, event, now)
+        return key
+
+    def _listen(self, tick: Tick, run: int, spec: FunctionSpec, event: StoredEvent, now: int) -> None:
+        """Wait for the events that cancel this run."""
+        for number, each in enumerate(spec.cancel_on):
+            path, value = each.match or "", ""
+            if each.match is not None:
+                found = value_at(event.as_dict(), each.match)
+                if found is None:
+                    continue  # What is not there is equal to nothing.
+                value = found
+            expires_at = None if each.timeout_ms is None else now + each.timeout_ms
+            tick.writes.waits.append(WaitRow(run, "", number, each.event, path, value, each.if_, expires_at))
+            tick.awaited.add(each.event)
+            self.awaited.add(each.event)
+
+    def _announce(self, tick: Tick, name: str, data: str, origin: int | None, now: int) -> StoredEvent:
+        """An event of the engine's own."""
+        self._first_event_key -= 1
+        event = StoredEvent(self._first_event_key, self._new_id(now), False, name, now, data, None, None, now)
+        tick.writes.events.append(EventRow(*event, origin))
+        tick.events[event.key] = event
+        return event
+
+    def invoke(
+        self, tick: Tick, spec: FunctionSpec, data: str, origin: int | None, now: int, parent: Parent | None = None
+    ) -> int:
+        """A run of this function with this data, which somebody asked for by name. Its key."""
+        event = self._announce(tick, INVOKED, data, origin, now)
+        key = self.new(tick, spec, event, now, parent=parent)
+        for listener in self.routes.match(INVOKED):
+            if listener.id != spec.id and not self._is_echo(tick, origin):
+                self.new(tick, listener, event, now)
+        return key
+
+    def event_of(self, tick: Tick, key: int) -> StoredEvent:
+        return tick.events.get(key) or self._event(key)
+
+    def _is_echo(self, tick: Tick, origin: int | None) -> bool:
+        """Whether the run that invokes was itself started by an event of the engine's own, to which it listens."""
+        active = None if origin is None else self._roster.by_run.get(origin)
+        if active is None or active.run.parent is not None:
+            return False
+        return self.event_of(tick, active.run.event).name in (INVOKED, *_NAMES)
+
+    # Ending.
+
+    def end(
+        self,
+        tick: Tick,
+        active: Active,
+        state: RunState,
+        now: int,
+        *,
+        reason: str | None = None,
+        output: str | None = None,
+        failure: Failure | None = None,
+    ) -> None:
+        """The end of a run that a worker has."""
+        active.is_final = True
+        tick.ended.add(active.run.key)
+        tick.end(active, state, now, reason=reason, output=output)
+        if active.waits or active.has_maps or active.spec.cancel_on or state is RunState.CANCELLED:
+            tick.writes.abandoned.append((now, active.run.key))
+        self._tell(tick, active.run, active.spec, state, now, output, failure)
+
+    def cut_short(self, tick: Tick, active: Active, state: RunState, now: int, **more: Any) -> None:
+        """The run ends now; its slot is free when the step in flight has ended."""
+        active.is_leaving = True
+        tick.tell(active.worker, Evict(active.claim))
+        self.end(tick, active, state, now, **more)
+
+    def cancel(self, tick: Tick, run: int, now: int) -> None:
+        """End a live run as cancelled, and what it has invoked. A step in flight ends, and its result is dropped."""
+        active = self._roster.by_run.get(run)
+        if active is not None:
+            if active.is_final:
+                return
+            self.cut_short(tick, active, RunState.CANCELLED, now)
+        elif not self.end_unstarted(tick, run, RunState.CANCELLED, now):
+            return
+        self.cancel_children(tick, run, None, now)
+
+    def cancel_children(self, tick: Tick, run: int, step: str | None, now: int) -> None:
+        for child in self._journal.children(run, step):
+            self.cancel(tick, child, now)
+        for born in tuple(tick.born.values()):
+            if born.parent == run and step in (None, born.parent_step):
+                self.cancel(tick, born.key, now)
+
+    def end_unstarted(
+        self,
+        tick: Tick,
+        run: int,
+        state: RunState,
+        now: int,
+        *,
+        reason: str | None = None,
+        failure: Failure | None = None,
+    ) -> bool:
+        """End a run that no worker has. False if it has ended already."""
+        if run in tick.ended:
+            return False
+        queued = self._unstarted(tick, run)
+        if queued is None:
+            return False
+        tick.ended.add(run)
+        tick.writes.cancelled.append((state, reason, now, run))
+        tick.writes.abandoned.append((now, run))
+        if failure is not None:
+            tick.failed(queued, "", queued.attempt, failure, now)
+        tick.discarded.add(run)
+        self._tell(tick, queued, self.functions.get(queued.function), state, now, None, failure)
+        return True
+
+    def _unstarted(self, tick: Tick, run: int) -> QueuedRun | None:
+        new = tick.born.get(run)
+        if new is not None:
+            return QueuedRun(
+                new.key, new.id, new.function, "", new.event, new.rank, 0, 0, False, None,
+                new.parent, new.parent_step, new.item,
+            )  # fmt: skip
+        live = self._journal.live(run)
+        return None if live is None else live.run
+
+    def _tell(
+        self,
+        tick: Tick,
+        run: QueuedRun,
+        spec: FunctionSpec | None,
+        state: RunState,
+        now: int,
+        output: str | None,
+        failure: Failure | None,
+    ) -> None:
+        """Who hears of the end: the parent, `on_failure`, and functions that listen to the engine's own events."""
+        if run.parent is not None:
+            tick.children.append(EndedChild(run, state, output, failure))
+        names = _ENDINGS.get(state, ())
+        on_failure = self.functions.get((spec and spec.on_failure) or "") if FAILED in names else None
+        heard = [name for name in names if self.routes.match(name) or (name == FAILED and on_failure is not None)]
+        if not heard:
+            return
+        event = self.event_of(tick, run.event)
+        if event.name in _NAMES:
+            return  # What such an event starts does not make another: that would have no end.
+        data = _ending(run, event, state, output, failure)
+        for name in heard:
+            announced = self._announce(tick, name, data, run.key, now)
+            for listener in self.routes.match(name):
+                self.new(tick, listener, announced, now)
+            if name == FAILED and on_failure is not None and on_failure not in self.routes.match(name):
+                self.new(tick, on_failure, announced, now)
+
+
+def _ending(run: QueuedRun, event: StoredEvent, state: RunState, output: str | None, failure: Failure | None) -> str:
+    """What the events about an end say: which run of what, the event that had started it, and how it ended."""
+    said: dict[str, object] = {"function_id": run.function, "run_id": run.id, "state": state}
+    if output is not None:
+        said["result"] = msgspec.Raw(output.encode())
+    if failure is not None:
+        said["error"] = failure
+    said["event"] = msgspec.Raw(event.as_json().encode())
+    return msgspec.json.encode(said).decode()

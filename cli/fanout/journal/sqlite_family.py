@@ -1,0 +1,158 @@
+"""Families in the SQLite journal: what events cause, followed down; what caused a run, followed up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from fanout.journal.family import Family, FamilyEvent, FamilyRun, Progress, Watched, live
+from fanout.journal.sqlite_rows import Query, select_runs, with_steps
+from fanout.model import Run, RunState
+
+_MOST_ANCESTORS = 10_000
+# One row for each run, and one for an event without any. Both joins are look-ups in an index (event_origin,
+# run_event), so a family costs what it has members. UNION, not UNION ALL: a root may have been caused by another one.
+# CROSS JOIN keeps SQLite from reading all runs there are, to find those of a family that it takes to be large.
+_FAMILY = """
+  WITH RECURSIVE family (event, run, state) AS (
+    SELECT run.event, run.key, run.state FROM run WHERE {roots}
+    UNION
+    SELECT event.key, run.key, run.state
+    FROM family CROSS JOIN event ON event.origin = family.run LEFT JOIN run ON run.event = event.key)"""
+_TREE = """
+  WITH RECURSIVE family (event, run, is_root) AS (
+    SELECT {columns}, 1 FROM {source} WHERE {roots}
+    UNION
+    SELECT event.key, run.key, 0
+    FROM family CROSS JOIN event ON event.origin = family.run LEFT JOIN run ON run.event = event.key
+    LIMIT {limit})
+  SELECT family.is_root, event.key, event.id, event.name, event.received_at, event.origin,
+         run.key, run.id, run.function, run.event, run.state, run.parent, run.parent_step, run.started_at,
+         run.ended_at, run.replay_of
+  FROM family CROSS JOIN event ON event.key = family.event LEFT JOIN run ON run.key = family.run
+  ORDER BY event.received_at, abs(event.key), run.key"""
+_ROOT_COUNTS = """
+  SELECT NULL, {is_routed} UNION ALL SELECT run.state, count(*) FROM run WHERE {roots} GROUP BY run.state"""
+_COUNTS = """
+  SELECT state, count(run), max(event) <= (SELECT value FROM meta WHERE name = 'routed_to')
+  FROM family GROUP BY state"""
+# A run whose children are live waits for them: what those wait for is what people want to know.
+_WAITING = """
+  SELECT run.key, coalesce(run.due_at, (SELECT min(step.due_at) FROM step
+           WHERE step.run = run.key AND step.state IN ('waiting', 'retrying'))) AS due_at, count(*) OVER ()
+  FROM family CROSS JOIN run ON run.key = family.run
+  WHERE family.state = 'waiting'
+    AND NOT EXISTS (SELECT 1 FROM run child WHERE child.parent = run.key AND child.ended_at IS NULL)
+  ORDER BY due_at IS NULL, due_at LIMIT """
+_ANCESTORS = """
+  WITH RECURSIVE above (event, run, depth) AS (
+    SELECT ?1, ?2, 0
+    UNION ALL
+    SELECT run.event, run.key, depth + 1
+    FROM above CROSS JOIN event ON event.key = above.event CROSS JOIN run ON run.key = event.origin LIMIT ?3)
+  SELECT event.key, event.id, event.name, event.received_at, event.origin,
+         run.key, run.id, run.function, run.event, run.state, run.parent, run.parent_step, run.started_at,
+         run.ended_at, run.replay_of
+  FROM above CROSS JOIN event ON event.key = above.event LEFT JOIN run ON run.key = above.run ORDER BY depth"""
+
+
+def _roots(watched: Watched) -> tuple[str, str, tuple[Any, ...]]:
+    """(which runs they are, whether they are all there yet, bindings of both), as SQL."""
+    if watched.request is None:
+        return (
+            "run.event BETWEEN ?1 AND ?2",
+            "(SELECT value >= ?2 FROM meta WHERE name = 'routed_to')",
+            (watched.first_event, watched.last_event),
+        )
+    is_handled = "(SELECT handled_at IS NOT NULL FROM request WHERE key = ?1)"
+    if not watched.replayed:
+        return "run.key = (SELECT run FROM request WHERE key = ?1)", is_handled, (watched.request,)
+    return (
+        # One binding, however many: SQLite takes 32,766 of them at most.
+        "run.replay_of IN (SELECT value FROM json_each(?2)) AND run.key > ?3",
+        is_handled,
+        (watched.request, msgspec.json.encode(watched.replayed).decode(), watched.after_run),
+    )
+
+
+def progress(query: Query, watched: Watched) -> Progress:
+    """How far they are. Only once all roots are final it looks further."""
+    roots, is_routed, bindings = _roots(watched)
+    (_, is_there), *rows = query(_ROOT_COUNTS.format(roots=roots, is_routed=is_routed), bindings)
+    found = {RunState(state): number for state, number in rows}
+    if not is_there or not found or live(found):
+        return Progress(found, bool(is_there))
+    return _whole_progress(query, roots, bindings)
+
+
+def counts(query: Query, watched: Watched) -> dict[RunState, int]:
+    """How many runs of the whole family are in each state."""
+    roots, _, bindings = _roots(watched)
+    return _whole_progress(query, roots, bindings).counts
+
+
+def _whole_progress(query: Query, roots: str, bindings: tuple[Any, ...]) -> Progress:
+    # All bindings have to occur in a statement; only the question whether roots are there needs the first of some.
+    rows = query(f"{_FAMILY.format(roots=roots)} {_COUNTS}", bindings)
+    return Progress(
+        {RunState(state): number for state, number, _ in rows if state is not None},
+        all(is_routed for _, _, is_routed in rows),
+    )
+
+
+def runs(query: Query, watched: Watched, *, outputs: bool) -> list[Run]:
+    """All runs of the family with their steps, in the order in which they were made."""
+    roots, _, bindings = _roots(watched)
+    source = "family CROSS JOIN run ON run.key = family.run"
+    rows = query(f"{_FAMILY.format(roots=roots)} {select_runs(source, outputs=outputs)} ORDER BY run.key", bindings)
+    return [with_steps(query, row, outputs=outputs) for row in rows]
+
+
+def waiting(query: Query, watched: Watched, limit: int) -> tuple[int, list[int]]:
+    """How many runs of the family wait, but for those whose children are live; keys of the first to go on."""
+    roots, _, bindings = _roots(watched)
+    rows = query(f"{_FAMILY.format(roots=roots)} {_WAITING} {limit}", bindings)
+    return (rows[0][2] if rows else 0), [key for key, *_ in rows]
+
+
+def family(query: Query, watched: Watched, limit: int) -> Family:
+    """Who caused whom, without what people are shown of each; at most so many members."""
+    roots, _, bindings = _roots(watched)
+    columns, source = "run.event, run.key", "run"
+    if watched.request is None:
+        # Events that started nothing belong to it as well.
+        columns, source = "event.key, run.key", "event LEFT JOIN run ON run.event = event.key"
+        roots = "event.key BETWEEN ?1 AND ?2"
+    rows = query(_TREE.format(columns=columns, source=source, roots=roots, limit=limit + 1), bindings)
+    found = Family(is_cut=len(rows) > limit)
+    for is_root, *row in rows[:limit]:
+        _add(found, row, is_root=bool(is_root))
+    if found.is_cut:
+        found.counts = Counter(counts(query, watched))
+    return found
+
+
+def trace(query: Query, event: int, run: int | None, *, levels: int, limit: int) -> tuple[Family, int]:
+    """The family that this event or run belongs to, from its first event on.
+
+    Of a chain with more levels than that above it, the nearest ones; the second value is how many more there are.
+    """
+    above = query(_ANCESTORS, (event, run, _MOST_ANCESTORS))
+    near = above[: levels + 1]
+    root = near[-1][0]
+    found = family(query, Watched(root, root), limit)
+    # Of a family that was cut short, this part is wanted all the same.
+    for row in near:
+        _add(found, row, is_root=row[0] == root)
+    return found, len(above) - len(near)
+
+
+def _add(family: Family, row: Sequence[Any], *, is_root: bool) -> None:
+    event, run = FamilyEvent(*row[:5]), None
+    if row[5] is not None:
+        key, id_, function, event_key, state, *rest = row[5:]
+        run = FamilyRun(key, id_, function, event_key, RunState(state), *rest)
+    family.add(event, run, is_root=is_root)

@@ -1,0 +1,167 @@
+"""What a tick writes, as SQL. The order matters: rows before what refers to them, a run's end after all else of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+import msgspec
+
+from fanout.core.machine import RunInput, sources
+from fanout.journal import Writes
+
+
+class RefusedError(Exception):
+    """A change found the journal in another state than the engine believed."""
+
+
+def _states(happened: RunInput) -> str:
+    return "(" + ", ".join(f"'{state}'" for state in sources(happened)) + ")"
+
+
+# The guards come from the state machine's table, so that no write can make a move which the table does not have.
+INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_RUN = """
+  INSERT INTO run (key, id, function, event, partition, rank, state, max_attempts, queued_at, due_at, replay_of,
+    parent, parent_step, item, item_key, deadline_at)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_INSERT_WAIT = "INSERT OR REPLACE INTO wait VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_CARRY_STEPS = """
+  INSERT INTO step (run, key, kind, branch, state, position, attempts, output, started_at, ended_at)
+  SELECT ?, key, kind, branch, state, position, attempts, output, started_at, ended_at
+  FROM step WHERE run = ? AND state = 'completed'"""
+_UPSERT_STEP = """
+  INSERT INTO step (run, key, kind, branch, state, position, attempts, output, started_at, ended_at, due_at)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  ON CONFLICT (run, key) DO UPDATE SET kind = excluded.kind, branch = excluded.branch, state = excluded.state,
+    attempts = excluded.attempts, output = excluded.output, started_at = min(started_at, excluded.started_at),
+    ended_at = excluded.ended_at, due_at = excluded.due_at
+  WHERE state IN ('running', 'retrying', 'waiting')"""
+_SHOW_STEP = """
+  INSERT INTO step (run, key, kind, branch, state, position, attempts, output, started_at, ended_at, due_at)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  ON CONFLICT (run, key) DO UPDATE SET state = 'running', ended_at = NULL, due_at = NULL WHERE state = 'retrying'"""
+_INSERT_FAILURE = "INSERT INTO failure (run, step, attempt, type, message, traceback, at) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_KEEP_MAP = "INSERT OR REPLACE INTO map VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_RESOLVE_STEP = """
+  UPDATE step SET state = ?, output = ?, ended_at = ?, due_at = NULL
+  WHERE run = ? AND key = ? AND state IN ('waiting', 'retrying')"""
+_FORGET_WAIT = "DELETE FROM wait WHERE run = ? AND step = ?"
+_FORGET_MAP = "DELETE FROM map WHERE run = ? AND step = ?"
+_TRY_STEP = "UPDATE step SET due_at = NULL WHERE run = ? AND key = ? AND state = 'retrying'"
+_UNREACHED_STEP = "UPDATE step SET is_unreached = 1 WHERE run = ? AND key = ?"
+_PARK_RUN = f"""
+  UPDATE run SET state = 'waiting', started_at = coalesce(started_at, ?), deadline_at = ?
+  WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.PARK)}"""
+_RESUME_RUN = f"""
+  UPDATE run SET state = 'running', due_at = NULL
+  WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.RESUME)}"""
+_NOTE_RUN = f"""
+  UPDATE run SET state = 'running', started_at = coalesce(started_at, ?), deadline_at = ?
+  WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.NOTED)}"""
+_DUE_RUN = (
+    f"UPDATE run SET state = 'queued', due_at = NULL, rank = ? WHERE key = ? AND state IN {_states(RunInput.DUE)}"
+)
+_RETRY_RUN = f"""
+  UPDATE run SET state = 'waiting', due_at = ?, attempt = ?, started_at = coalesce(started_at, ?),
+    deadline_at = ?
+  WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.RETRY)}"""
+_LOSE_RUN = f"""
+  UPDATE run SET state = 'queued', crashes = ?, is_suspect = ?, started_at = coalesce(started_at, ?), deadline_at = ?
+  WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.LOST)}"""
+_END_RUN = f"""
+  UPDATE run SET state = ?, reason = ?, output = ?, started_at = coalesce(started_at, ?), ended_at = ?, crashes = ?,
+    is_suspect = 0, due_at = NULL, deadline_at = NULL
+  WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.COMPLETE)}"""
+_CANCEL_RUN = f"""
+  UPDATE run SET state = ?, reason = ?, due_at = NULL, deadline_at = NULL, ended_at = ?
+  WHERE key = ? AND state IN {_states(RunInput.CANCEL)}"""
+_ABANDON_STEPS = """
+  UPDATE step SET state = 'cancelled', ended_at = ?, due_at = NULL
+  WHERE run = ? AND state IN ('waiting', 'retrying')"""
+_ABANDON_WAITS = "DELETE FROM wait WHERE run = ?"
+_ABANDON_MAPS = "DELETE FROM map WHERE run = ?"
+_HANDLE_REQUEST = "UPDATE request SET handled_at = ?, run = ? WHERE key = ? AND handled_at IS NULL"
+
+
+def write(connection: apsw.Connection, writes: Writes) -> None:
+    """All of it, in the transaction that is open.
+
+    Raises:
+        RefusedError: two believe to own a run; nothing may be committed.
+    """
+    if writes.routed_to is not None:
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'routed_to'", (writes.routed_to,))
+    _all(connection, INSERT_EVENT, writes.events)
+    _all(connection, _INSERT_RUN, writes.runs)
+    _all(connection, _INSERT_WAIT, writes.waits)
+    _all(connection, _CARRY_STEPS, writes.carried)
+    _all(connection, _SHOW_STEP, writes.running)
+    _all(connection, _INSERT_FAILURE, writes.failures)
+    _each(connection, _UPSERT_STEP, writes.steps)
+    _each(connection, _RESOLVE_STEP, writes.resolved)
+    if writes.maps:
+        _all(connection, _KEEP_MAP, tuple(writes.maps.values()))
+    _each(connection, _NOTE_RUN, writes.noted)
+    _each(connection, _PARK_RUN, writes.parked)
+    _each(connection, _RESUME_RUN, writes.resumed)
+    _each(connection, _DUE_RUN, writes.due)
+    _each(connection, _RETRY_RUN, writes.retried)
+    _each(connection, _LOSE_RUN, writes.lost)
+    _each(connection, _END_RUN, writes.ended)
+    _each(connection, _CANCEL_RUN, writes.cancelled)
+    _each(connection, _TRY_STEP, writes.tried)
+    for ended_at, run, step in writes.gathered:
+        _each(connection, _RESOLVE_STEP, [("completed", gathered(connection, run, step), ended_at, run, step)])
+        connection.execute(_FORGET_MAP, (run, step))
+    _all(connection, _FORGET_WAIT, writes.heard)
+    _all(connection, _FORGET_MAP, writes.heard)
+    _all(connection, _UNREACHED_STEP, writes.unreached)
+    for ended_at, run in writes.abandoned:
+        connection.execute(_ABANDON_STEPS, (ended_at, run))
+        connection.execute(_ABANDON_WAITS, (run,))
+        connection.execute(_ABANDON_MAPS, (run,))
+    _each(connection, _HANDLE_REQUEST, writes.handled)
+
+
+def _all(connection: apsw.Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    if rows:
+        connection.executemany(sql, rows)
+
+
+def _each(connection: apsw.Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Each row has to change exactly one: anything else means that two believe to own a run."""
+    if not rows:
+        return
+    before = connection.total_changes()
+    connection.executemany(sql, rows)
+    changed = connection.total_changes() - before
+    if changed != len(rows):
+        raise RefusedError(f"refused {len(rows) - changed} of {len(rows)} changes")
+
+
+def gathered(connection: apsw.Connection, run: int, step: str) -> str:
+    """What the children of a map returned, in the order of the items, as JSON text.
+
+    A list; if some failed, an object with the list (null in their places) as `results`, and with `errors` by number.
+    """
+    results: list[str] = []
+    errors: dict[str, dict[str, str]] = {}
+    children = connection.execute(
+        "SELECT key, state, output FROM run WHERE parent = ? AND parent_step = ? ORDER BY item", (run, step)
+    )
+    for number, (child, state, output) in enumerate(children):
+        results.append("null" if output is None else output)
+        if state != "completed":
+            errors[str(number)] = _error(connection, child, state)
+    listed = f"[{','.join(results)}]"
+    return f'{{"results":{listed},"errors":{msgspec.json.encode(errors).decode()}}}' if errors else listed
+
+
+def _error(connection: apsw.Connection, run: int, state: str) -> dict[str, str]:
+    row = connection.execute(
+        "SELECT type, message, traceback FROM failure WHERE run = ? AND step = '' ORDER BY rowid DESC LIMIT 1", (run,)
+    ).fetchone()
+    type_, message, traceback = row or (state.capitalize(), f"the run was {state}", "")
+    return {"type": type_, "message": message, "traceback": traceback}

@@ -1,0 +1,36 @@
+"""Where code is: in which execution, in which of its parallel branches, and in which step. It follows the context."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from fanout.worker.execution import Execution
+
+
+class Branch:
+    """A thread or task of a function. The function's own has an empty path; those it starts are `1`, `2`, `2.1`."""
+
+    __slots__ = ("_started", "execution", "path")
+
+    def __init__(self, execution: Execution, path: str = "") -> None:
+        self.execution = execution
+        self.path = path
+        self._started = 0
+
+    def fork(self) -> Branch:
+        """The next branch that starts in this one: numbered as the code starts them, however they then run."""
+        self._started += 1
+        return Branch(self.execution, f"{self.path}.{self._started}" if self.path else str(self._started))
+
+
+class Inside(NamedTuple):
+    """The step whose own code is running."""
+
+    claim: int
+    key: str
+
+
+branch: ContextVar[Branch | None] = ContextVar("fanout_branch", default=None)
+inside: ContextVar[Inside | None] = ContextVar("fanout_step", default=None)
