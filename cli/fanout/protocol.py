@@ -25,7 +25,7 @@ class RecordedStep(msgspec.Struct, frozen=True, array_like=True):
 
     key: str
     branch: str
-    """Which of the run's parallel branches it belongs to; empty outside of them."""
+    """Which of the run's parallel branches it belongs to (of which code, and where in it); empty outside of them."""
     state: StepState
     attempts: int
     output: str | None

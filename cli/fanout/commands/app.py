@@ -14,8 +14,11 @@ from fanout.errors import FanoutError
 COMMANDS = {
     "init": "Write a commented fanout.toml, and a first function.",
     "send": "Send events and wait for all that they cause.",
+    "invoke": "Run one function by hand and print what it returns.",
     "runs": "List runs, or show one with its steps, attempts and errors.",
+    "trace": "Show all that an event caused: runs, their events and children.",
     "replay": "Run failed runs again; steps that completed are not repeated.",
+    "cancel": "End runs that go on or wait, and those that they have invoked.",
     "serve": "Run the engine in the foreground until Ctrl-C.",
 }
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 early_engine: LocalEngine | None = None
 """An engine whose workers were started before the command line was even parsed."""
 
-_RUNS_AN_ENGINE = frozenset({"send", "replay", "serve"})
+_RUNS_AN_ENGINE = frozenset({"send", "invoke", "replay", "serve"})
 # With `-`, someone may still be typing: nobody else should wait for that.
 _NEEDS_NO_ENGINE = frozenset({"--no-wait", "--help", "-h", "--dry-run", "-"})
 

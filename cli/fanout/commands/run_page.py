@@ -146,7 +146,7 @@ def as_json(page: Page) -> dict[str, Any]:
             for step, attempt, at, failure in page.failures
         ],
         "waits": [_awaited_json(each) for each in page.awaited.values()],
-        "cancelled_by": [event._asdict() for event in page.cancelled_by],
+        "cancelled_by": [_event_json(event) for event in page.cancelled_by],
         "children": [_children_json(children) for children in relatives.children],
         "sent": [{"name": name, "count": number, "first_id": id_} for name, number, id_ in relatives.sent],
         "replays": [{"id": id_, "state": state} for id_, state in relatives.replays],
@@ -154,16 +154,23 @@ def as_json(page: Page) -> dict[str, Any]:
 
 
 def _awaited_json(awaited: Awaited) -> dict[str, Any]:
-    event = awaited.event
     return {
         "step": awaited.step,
         "kind": awaited.kind,
         "due_at": awaited.due_at,
-        "event": None
-        if event is None
-        else {"name": event.event, "path": event.path or None, "value": event.value or None, "if": event.condition},
+        "event": None if awaited.event is None else _event_json(awaited.event),
         "children": None if awaited.children is None else _children_json(awaited.children),
         "has_more": awaited.has_more,
+    }
+
+
+def _event_json(event: AwaitedEvent) -> dict[str, Any]:
+    return {
+        "name": event.event,
+        "path": event.path or None,
+        "value": report.raw_json(event.value) if event.path else None,
+        "if": event.condition,
+        "expires_at": event.expires_at,
     }
 
 

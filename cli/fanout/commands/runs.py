@@ -72,29 +72,24 @@ def _print_table(runs: list[Run]) -> None:
     out = report.console()
     is_narrow = out.width < _NARROW
     for heading in ("run", "state", "function", *(() if is_narrow else ("event", "began")), "took"):
-        table.add_column(heading, no_wrap=True, overflow="ellipsis")
+        # Where room is short only the columns that may wrap give way, which their text then doesn't: half an id finds
+        # nothing.
+        table.add_column(heading, no_wrap=heading not in ("function", "event"), overflow="ellipsis")
     for run in runs:
         state = Text(f"{text.symbol(run.state)} {run.state}", style=text.style(run.state))
         table.add_row(
             # The end of an id tells runs apart, the beginning only says when; `show` takes either.
             Text(run.id[-10:]),
             state,
-            Text(text.printable(run.function)),
+            Text(text.printable(run.function), no_wrap=True, overflow="ellipsis"),
             *(
                 ()
                 if is_narrow
                 else (
-                    Text(text.printable(run.event_name), style="dim"),
+                    Text(text.printable(run.event_name), style="dim", no_wrap=True, overflow="ellipsis"),
                     Text(text.clock(run.started_at or run.queued_at)),
                 )
             ),
-            Text(_took(run)),
+            Text(text.took(run) if run.due_at is None else f"until {text.clock(run.due_at, is_short=True)}"),
         )
     out.print(table)
-
-
-def _took(run: Run) -> str:
-    took = text.took(run)
-    if run.due_at is None:
-        return took
-    return f"{took}{', ' if took else ''}until {text.clock(run.due_at)}"

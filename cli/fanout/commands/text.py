@@ -93,13 +93,14 @@ def duration(milliseconds: int) -> str:
     return f"{hours} h {minutes} m"
 
 
-def clock(milliseconds: int | None) -> str:
-    """Local time; with the date if it is not today's."""
+def clock(milliseconds: int | None, *, is_short: bool = False) -> str:
+    """Local time; with the date if it is not today's, or in short only the date then."""
     if milliseconds is None:
         return "-"
     moment = time.localtime(milliseconds / 1_000)
-    is_today = moment[:3] == time.localtime()[:3]
-    return time.strftime("%H:%M:%S" if is_today else "%Y-%m-%d %H:%M:%S", moment)
+    if moment[:3] == time.localtime()[:3]:
+        return time.strftime("%H:%M:%S", moment)
+    return time.strftime("%Y-%m-%d" if is_short else "%Y-%m-%d %H:%M:%S", moment)
 
 
 def took(run: Run | FamilyRun) -> str:

@@ -58,7 +58,7 @@ def _print(reader: JournalReader, family: Family, marked: Member) -> None:
     out.print(Group(*lines))
     ends = [text.now() if run.ended_at is None else run.ended_at for run in family.runs.values()]
     seconds = (max(ends, default=since) - since) / 1000
-    out.print(report.summary(family.counts, seconds, text.count(len(family.events), "event")), soft_wrap=True)
+    out.print(report.summary(family.counts, seconds, f"`{text.printable(family.roots[0].name)}`"), soft_wrap=True)
 
 
 def _json(reader: JournalReader, family: Family, marked: Member) -> dict[str, Any]:

@@ -97,7 +97,8 @@ class _Drawing:
         drawn.append(text.printable(run.function).ljust(min(name_width, widest)), style=name_style)
         if self._traced is not None and not self._is_narrow:
             drawn.append(f"  {self._offset(run.started_at):>8}")
-        drawn.append(f"  {text.took(run):>7}", style="dim")
+        if took := text.took(run) if self._is_narrow else text.took(run).rjust(7):
+            drawn.append(f"  {took}", style="dim")
         if self._traced is not None:
             drawn.append(f"  {text.short_id(run.id)}", style="dim")
         if run.due_at is not None:

@@ -75,6 +75,7 @@ class Attempts:
             self._decide(tick, active, message, now)
         if isinstance(message, RunCompleted | RunFailed | RunEvicted):
             self._roster.end(active)
+            self._timers.add(active.deadline_at)  # From here on only the journal knows it.
 
     def _decide(self, tick: Tick, active: Active, message: FromExecution, now: int) -> None:  # noqa: C901 - one case a message
         match message:
@@ -180,6 +181,8 @@ class Attempts:
         was_killed = worker in self._deadlines.killed
         killed = self._deadlines.killed.pop(worker, None)
         executing, parked = self._roster.leave(worker)
+        for active in (*executing, *parked):
+            self._timers.add(active.deadline_at)
         for active in parked:
             if not active.is_parked and not active.is_final:
                 tick.requeue(active)  # It was about to go on.

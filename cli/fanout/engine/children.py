@@ -59,17 +59,21 @@ class Children:
     def _function(self, tick: Tick, active: Active, step: StepWaits, id_: str, now: int) -> FunctionSpec | None:
         spec = self._runs.functions.get(id_) or self._runs.functions.get(id_.rpartition("/")[2])
         if spec is None:
-            tick.step_refused(active, step, Failure("LookupError", f"there is no function `{id_}`"), now)
+            tick.step_refused(active, step, _unknown(id_), now)
         return spec
 
     def take(self, tick: Tick, active: Active, message: MapItems, now: int) -> None:
         """The next items become runs."""
         run, step = active.run.key, message.key
         mapping = self._mapping(run, step)
-        spec = None if mapping is None else self._runs.functions.get(mapping.row.function)
-        if mapping is None or spec is None or (run, step) in tick.resolved:
+        if mapping is None or (run, step) in tick.resolved:
             return
         row = mapping.row
+        spec = self._runs.functions.get(row.function)
+        if spec is None:
+            self._forget(tick, row)
+            self._waits.resolve(tick, run, step, StepState.FAILED, now, failure=_unknown(row.function))
+            return
         for number, (data, item_key) in enumerate(message.items, message.first):
             is_known = number < row.taken if item_key is None else self._has_item(tick, run, step, item_key)
             if not is_known:
@@ -169,6 +173,10 @@ class Children:
 
 def _room(row: MapRow) -> int:
     return row.max_in_flight - (row.taken - row.ended)
+
+
+def _unknown(function: str) -> Failure:
+    return Failure("LookupError", f"there is no function `{function}`")
 
 
 def _failure(ended: EndedChild) -> Failure:

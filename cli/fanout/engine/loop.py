@@ -91,7 +91,7 @@ class Engine:
         self._runs = Runs(journal, self._roster, self._queue, self._timers, event=self._event)
         self._waits = Waits(journal, self._roster, self._queue, self._timers, self._runs)
         self._children = Children(journal, self._timers, self._runs, self._waits)
-        self._parking = Parking(self._roster, park_ms=settings.park_ms, slots=settings.slots)
+        self._parking = Parking(self._roster, self._timers, park_ms=settings.park_ms, slots=settings.slots)
         self._deadlines = Deadlines(journal, self._roster, self._timers, self._runs)
         self._attempts = Attempts(
             journal, self._roster, self._timers, self._runs, self._waits, self._children, self._parking,

@@ -6,6 +6,7 @@ from collections import deque
 
 from fanout.engine.roster import Active, Roster
 from fanout.engine.tick import Tick
+from fanout.engine.timers import Timers
 from fanout.protocol import Evict, Parked
 
 PARKED_A_SLOT = 8
@@ -15,8 +16,9 @@ PARKED_A_SLOT = 8
 class Parking:
     """A parked run is a waiting run whose execution is kept: the journal does not tell them apart."""
 
-    def __init__(self, roster: Roster, *, park_ms: int, slots: int) -> None:
+    def __init__(self, roster: Roster, timers: Timers, *, park_ms: int, slots: int) -> None:
         self._roster = roster
+        self._timers = timers
         self._park_ms = park_ms
         self._most = slots * PARKED_A_SLOT
         self._leaving: deque[tuple[int, Active, int]] = deque()
@@ -32,6 +34,7 @@ class Parking:
             return
         active.is_parked = True
         active.stint += 1
+        self._timers.add(active.deadline_at)
         tick.park(active)
         self._roster.park(active)
         if active.run.is_suspect or not self._may_go_on_soon(active, now):

@@ -61,12 +61,14 @@ class Runs:
         self._first_event_key = journal.first_event_key()
         self.functions: dict[str, FunctionSpec] = {}
         self.routes = Routes(())
+        self._heard: frozenset[str] = frozenset()
         self.awaited: set[str] = set(journal.awaited_events())
         """Names of events that something may wait for; some of them in vain."""
 
     def learn(self, functions: tuple[FunctionSpec, ...]) -> None:
         self.functions = {spec.id: spec for spec in functions}
         self.routes = Routes(functions)
+        self._heard = frozenset(name for name in _NAMES if self.routes.match(name))
 
     # Beginning.
 
@@ -245,7 +247,7 @@ class Runs:
             tick.children.append(EndedChild(run, state, output, failure))
         names = _ENDINGS.get(state, ())
         on_failure = self.functions.get((spec and spec.on_failure) or "") if FAILED in names else None
-        heard = [name for name in names if self.routes.match(name) or (name == FAILED and on_failure is not None)]
+        heard = [name for name in names if name in self._heard or (name == FAILED and on_failure is not None)]
         if not heard:
             return
         event = self.event_of(tick, run.event)

@@ -85,7 +85,7 @@ class Worker:
             gone = Failure("LoadError", f"the code has no function `{start.function}` any more")
             self._desk.link.post(RunFailed(start.claim, gone, True, None))
             return
-        execution = Execution(start, self._desk, function.spec)
+        execution = Execution(start, self._desk, function.spec, function.code.__code__)
         self._desk.executions[start.claim] = execution
         if function.spec.is_async:
             starts.append((execution, function))

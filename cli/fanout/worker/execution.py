@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from itertools import count
+from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
@@ -34,7 +35,7 @@ from fanout.protocol import (
     ToEngine,
     Unpark,
 )
-from fanout.worker.branches import branch, inside
+from fanout.worker.branches import branch, fingerprint, inside
 from fanout.worker.link import Link
 from fanout.worker.names import Names
 
@@ -90,7 +91,7 @@ class Reached(NamedTuple):
 class Execution:
     """The state of one claim. Steps of one execution may run at the same time, in threads or tasks."""
 
-    def __init__(self, start: Start, desk: Desk, spec: FunctionSpec) -> None:
+    def __init__(self, start: Start, desk: Desk, spec: FunctionSpec, code: CodeType) -> None:
         self.start = start
         self.claim = start.claim
         self.desk = desk
@@ -116,6 +117,7 @@ class Execution:
         self.tasks: set[asyncio.Task[Any]] = set()
         """Those that the function has started."""
         self.lock = threading.RLock()
+        self._code = code
         self._names = Names(start.steps)
         self._positions = 0
 
@@ -140,9 +142,10 @@ class Execution:
         name = str.__str__(name)  # A subclass of str is no message's part.
         here = branch.get()
         path = here.path if here is not None and here.execution is self else ""
+        name_of_branch = f"{fingerprint(self._code)}:{path}" if path else ""
         with self.lock:
             self._positions += 1
-            return Reached(self._names.take(name, path), path, self._positions)
+            return Reached(self._names.take(name, name_of_branch), name_of_branch, self._positions)
 
     def refuse_inside(self, what: str) -> None:
         there = inside.get()

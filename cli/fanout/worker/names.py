@@ -44,13 +44,19 @@ class Names:
         for record in records:
             if record[2] == branch:
                 return record
-        # The code may have been changed to run in a branch what it ran outside of any, or the other way round.
-        # Between two branches nothing moves: which of them it was cannot be known.
-        return next((record for record in records if not record[2] or not branch), None)
+        # The code may have been changed: to run in a branch what it ran outside of any, the other way round, or with
+        # other branches. Between two branches of the same code nothing moves.
+        return next(
+            (record for record in records if not record[2] or not branch or _code(record[2]) != _code(branch)), None
+        )
 
     def unreached(self) -> tuple[str, ...]:
         """Recorded steps that no call has come to."""
         return tuple(key for records in self._free.values() for _, key, _ in records)
+
+
+def _code(branch: str) -> str:
+    return branch.partition(":")[0]
 
 
 def split(key: str) -> tuple[str, int]:
