@@ -6,14 +6,27 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from enum import StrEnum
 from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from fanout.durations import parse_duration
-from fanout.errors import ExpressionError, LoadError
-from fanout.model import NO_LIMITS, Backoff, CancelRule, EventTrigger, FunctionSpec, TimeLimits
+from fanout.errors import CronError, ExpressionError, LoadError
+from fanout.flow import Batch, Concurrency, Debounce, Priority, RateLimit, Singleton, Throttle, rules_of
+from fanout.model import (
+    NO_LIMITS,
+    Backoff,
+    CancelRule,
+    Catchup,
+    CronTrigger,
+    EventTrigger,
+    FunctionSpec,
+    Overlap,
+    TimeLimits,
+    Trigger,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,6 +35,7 @@ ON_FAILURE = "__fanout_on_failure__"
 MAX_RETRIES = 20
 MAX_TRIGGERS = 10
 MAX_CANCEL_ON = 5
+MAX_CATCHUP = 10_000
 MAX_NAME_BYTES = 256
 _MAX_DELAY_S = 366 * 24 * 3600
 
@@ -53,23 +67,48 @@ class Timeouts(NamedTuple):
     step: Span | None = None
 
 
-def on(name: str) -> EventTrigger:
+def on(name: str, if_: str | None = None) -> EventTrigger:
     """Start the function for every event called `name`. A tail may be open: `app/*`, `app/user.*`.
 
+    `if_` is a CEL expression over `event` that has to be true, such as `event.data.total > 100`.
+
     Raises:
-        LoadError: the name is empty, too long, or has a `*` anywhere but at its end.
+        LoadError: the name is empty, too long, or has a `*` anywhere but at its end; `if_` is not CEL.
     """
     try:
         _check_name("an event name", name)
         _check_tail(name)
+        if if_ is not None:
+            _check_expression("`if_`", if_)
     except LoadError as error:
         # No function is known yet: what people need is where they wrote it.
         raise LoadError(f"{_place(sys._getframe(1))}: {error.message}", hint=error.hint) from None  # noqa: SLF001
-    return EventTrigger(name)
+    return EventTrigger(name, if_)
+
+
+def cron(expression: str, tz: str = "UTC", jitter: Span | None = None) -> CronTrigger:
+    """Start the function at the times of a cron expression, such as `0 9 * * mon-fri`, in the zone `tz`.
+
+    Args:
+        expression: five fields, or six with seconds; `@daily` and the like; `H` is spread by the function's id.
+        tz: an IANA name, such as `Europe/Berlin`.
+        jitter: each run starts up to so much later, so that not all start at once.
+
+    Raises:
+        LoadError: the expression can't be used, or there is no such zone.
+    """
+    from fanout.core import cron as rules  # lazy: only a function with a schedule needs it
+
+    try:
+        rules.parse(expression, tz)
+        jitter_ms = _milliseconds("`jitter`", jitter) or 0
+    except (CronError, LoadError) as error:
+        raise LoadError(f"{_place(sys._getframe(1))}: {error.message}", hint=error.hint) from None  # noqa: SLF001
+    return CronTrigger(expression, tz, jitter_ms)
 
 
 def function(
-    trigger: EventTrigger | Sequence[EventTrigger] | None = None,
+    trigger: Trigger | Sequence[Trigger] | None = None,
     *,
     id: str | None = None,  # noqa: A002 - the field's own name for it
     name: str | None = None,
@@ -78,11 +117,22 @@ def function(
     cancel_on: CancelOn | Sequence[CancelOn] = (),
     timeouts: Timeouts | None = None,
     on_failure: Callable[..., Any] | None = None,
+    concurrency: int | Concurrency | Sequence[Concurrency] = (),
+    throttle: Throttle | None = None,
+    rate_limit: RateLimit | None = None,
+    debounce: Debounce | None = None,
+    batch: Batch | None = None,
+    priority: Priority | None = None,
+    singleton: Singleton | None = None,
+    idempotency: str | None = None,
+    catchup: str = "latest",
+    catchup_limit: int = 100,
+    overlap: str = "skip",
 ) -> Callable[[F], F]:
     """Make a function that events start. It stays callable and keeps its type.
 
     Args:
-        trigger: what starts it: `on(...)`, up to 10 of them, or nothing (it is then only invoked).
+        trigger: what starts it: `on(...)` or `cron(...)`, up to 10 of them, or nothing (it is then only invoked).
         id: its name for ever; the function's own name with dashes if left out.
         name: what people read; the id if left out.
         retries: attempts after the first, for each step and for the code between steps; 0 to 20.
@@ -90,6 +140,17 @@ def function(
         cancel_on: events that cancel its runs; up to 5.
         timeouts: limits of its runs' times.
         on_failure: a function that is run, once, for each run that has failed; its event is `fanout/function.failed`.
+        concurrency: how many of its runs execute at once: a number, a `Concurrency`, or two of them.
+        throttle: how many start in a period; the others wait.
+        rate_limit: how many are made in a period; the others are skipped.
+        debounce: one run when no event has come for a while.
+        batch: one run for several events.
+        priority: which run comes first.
+        singleton: one run at a time.
+        idempotency: a CEL expression over `event`; one run for each of its values in 24 hours.
+        catchup: what becomes of cron ticks that were missed: `latest` runs the newest, `none` none, `all` all of them
+            up to `catchup_limit`.
+        overlap: what becomes of a tick when the run of the one before is still going: `skip`, `queue` or `cancel`.
 
     Raises:
         LoadError: a value can't be; the message names the function's file and line.
@@ -102,7 +163,16 @@ def function(
                 hint="put it directly above a `def` or `async def`",
             )
         try:
-            spec = _describe(fn, trigger, id, name, retries, backoff, cancel_on, timeouts)
+            spec = msgspec.structs.replace(
+                _describe(fn, trigger, id, name, retries, backoff, cancel_on, timeouts),
+                flow=rules_of(
+                    concurrency=concurrency, throttle=throttle, rate_limit=rate_limit, debounce=debounce,
+                    batch=batch, priority=priority, singleton=singleton, idempotency=idempotency,
+                ),
+                catchup=_choice("catchup", Catchup, catchup),
+                catchup_limit=_catchup_limit(catchup_limit),
+                overlap=_choice("overlap", Overlap, overlap),
+            )  # fmt: skip
             if on_failure is not None:
                 handler = _on_failure(on_failure, spec.id)
                 spec = msgspec.structs.replace(spec, on_failure=handler.id)
@@ -223,12 +293,40 @@ def _milliseconds(what: str, span: object) -> int | None:
     return max(1, round(seconds * 1000))
 
 
-def _triggers(trigger: object) -> tuple[EventTrigger, ...]:
+C = TypeVar("C", bound=StrEnum)
+
+
+def _choice(what: str, choices: type[C], value: object) -> C:
+    try:
+        return choices(value)
+    except ValueError:
+        listed = ", ".join(f'"{each}"' for each in choices)
+        raise LoadError(f"`{what}` is {value!r}, not one of {listed}") from None
+
+
+def _catchup_limit(value: object) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_CATCHUP:
+        raise LoadError(f"`catchup_limit` is {value!r}, not a whole number from 1 to {MAX_CATCHUP:,}")
+    return value
+
+
+def _check_expression(what: str, expression: object) -> None:
+    from fanout.core import expressions  # lazy: CEL is slow to load, and few functions use it
+
+    if not isinstance(expression, str):
+        raise LoadError(f"{what} has to be a CEL expression, not {expression!r}")
+    try:
+        expressions.parse(expression)
+    except ExpressionError as error:
+        raise LoadError(f"{what}: {error.message}", hint=error.hint) from None
+
+
+def _triggers(trigger: object) -> tuple[Trigger, ...]:
     if trigger is None:
         return ()
     triggers = []
     for each in trigger if isinstance(trigger, list | tuple) else (trigger,):
-        if not isinstance(each, EventTrigger):
+        if not isinstance(each, EventTrigger | CronTrigger):
             raise LoadError(f"`trigger` is {each!r}", hint='write `trigger=fanout.on("app/user.signup")`')
         triggers.append(each)
     if len(triggers) > MAX_TRIGGERS:

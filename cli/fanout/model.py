@@ -6,7 +6,7 @@ Times are integer milliseconds since 1970, UTC.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -87,9 +87,43 @@ class Backoff(msgspec.Struct, frozen=True, tag="backoff"):
 
 
 class EventTrigger(msgspec.Struct, frozen=True, tag="event"):
-    """Starts a function for each event of this name; `app/*` is every name that begins with `app/`."""
+    """Starts a function for each event of this name; `app/*` is every name that begins with `app/`.
+
+    `if_` is a CEL expression over `event` that has to be true.
+    """
 
     name: str
+    if_: str | None = None
+
+    def listens_to(self, event_name: str) -> bool:
+        return event_name.startswith(self.name[:-1]) if self.name.endswith("*") else event_name == self.name
+
+
+class CronTrigger(msgspec.Struct, frozen=True, tag="cron"):
+    """Starts a function at times; up to `jitter_ms` later, so that not all start at once."""
+
+    expression: str
+    zone: str = "UTC"
+    jitter_ms: int = 0
+
+
+Trigger = EventTrigger | CronTrigger
+
+
+class Catchup(StrEnum):
+    """What becomes of ticks that were missed."""
+
+    LATEST = "latest"
+    NONE = "none"
+    ALL = "all"
+
+
+class Overlap(StrEnum):
+    """What becomes of a tick when the run of the one before is still going."""
+
+    SKIP = "skip"
+    QUEUE = "queue"
+    CANCEL = "cancel"
 
 
 class CancelRule(msgspec.Struct, frozen=True):
@@ -116,6 +150,74 @@ class TimeLimits(msgspec.Struct, frozen=True):
 NO_LIMITS = TimeLimits()
 
 
+class ConcurrencyRule(msgspec.Struct, frozen=True):
+    """At most `limit` runs execute at once: of the function, or of all in the app that have a rule of this key."""
+
+    limit: int
+    key: str | None = None
+    scope: Literal["fn", "app"] = "fn"
+
+
+class ThrottleRule(msgspec.Struct, frozen=True):
+    """`limit` runs start in `period_ms`, evenly spaced but for `burst`; the others wait."""
+
+    limit: int
+    period_ms: int
+    burst: int = 1
+    key: str | None = None
+
+
+class RateLimitRule(msgspec.Struct, frozen=True):
+    """`limit` runs are made in `period_ms`; the others are skipped."""
+
+    limit: int
+    period_ms: int
+    key: str | None = None
+
+
+class DebounceRule(msgspec.Struct, frozen=True):
+    """A run is made when no event has come for `period_ms`, and at the latest `timeout_ms` after the first one."""
+
+    period_ms: int
+    key: str | None = None
+    timeout_ms: int | None = None
+
+
+class BatchRule(msgspec.Struct, frozen=True):
+    """One run for `max_size` events, or for those that came in `timeout_ms`; only for those for which `if_` is true."""
+
+    max_size: int
+    timeout_ms: int
+    key: str | None = None
+    if_: str | None = None
+
+
+class SingletonRule(msgspec.Struct, frozen=True):
+    """One live run at a time: a second one is skipped, or cancels the first."""
+
+    key: str | None = None
+    mode: Literal["skip", "cancel"] = "skip"
+
+
+class FlowRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What decides whether, when and with which others an event's run starts. Keys and conditions are CEL over `event`.
+
+    `priority` gives the seconds by which a run is queued earlier, `idempotency` what only one run in a day may have.
+    """
+
+    concurrency: tuple[ConcurrencyRule, ...] = ()
+    throttle: ThrottleRule | None = None
+    rate_limit: RateLimitRule | None = None
+    debounce: DebounceRule | None = None
+    batch: BatchRule | None = None
+    singleton: SingletonRule | None = None
+    priority: str | None = None
+    idempotency: str | None = None
+
+
+NO_RULES = FlowRules()
+
+
 class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A function as the engine knows it: everything but the code, which is named by module and qualified name.
 
@@ -129,12 +231,23 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     line: int
     is_async: bool
-    triggers: tuple[EventTrigger, ...] = ()
+    app: str = ""
+    """The app that it belongs to; its id then begins with it, unless there is only one."""
+    triggers: tuple[Trigger, ...] = ()
     retries: int = 4
     backoff: Backoff | tuple[float, ...] | None = None
     cancel_on: tuple[CancelRule, ...] = ()
     timeouts: TimeLimits = NO_LIMITS
     on_failure: str | None = None
+    flow: FlowRules = NO_RULES
+    catchup: Catchup = Catchup.LATEST
+    catchup_limit: int = 100
+    overlap: Overlap = Overlap.SKIP
+
+    @property
+    def local_id(self) -> str:
+        """Its id within its app."""
+        return self.id.removeprefix(f"{self.app}/") if self.app else self.id
 
     @property
     def max_attempts(self) -> int:

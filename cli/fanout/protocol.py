@@ -15,6 +15,7 @@ import msgspec
 
 from fanout.model import Failure, FunctionSpec, StepKind, StepState
 
+Envelope = tuple[str, str, int, str, str | None, str | None]
 HEADER = 4
 OUT_OF_MEMORY = 199
 """The exit code of a worker that ran out of memory."""
@@ -54,14 +55,18 @@ class Load(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class Start(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """Execute a function. `event` is (id, name, ts, data, user, v), its last three parts as JSON text."""
+    """Execute a function. `event` is (id, name, ts, data, user, v), its last three parts as JSON text.
+
+    `batch` has all events of a run that has several.
+    """
 
     claim: int
     run_id: str
     function: str
     attempt: int
-    event: tuple[str, str, int, str, str | None, str | None]
+    event: Envelope
     steps: tuple[RecordedStep, ...] = ()
+    batch: tuple[Envelope, ...] = ()
 
 
 class Recorded(msgspec.Struct, frozen=True, array_like=True, tag=3):

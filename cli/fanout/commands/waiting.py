@@ -23,6 +23,7 @@ from fanout.engine.local import GRACE_S, Ending, LocalEngine
 from fanout.errors import JournalBusyError, LoadError
 from fanout.journal.family import Progress, Watched
 from fanout.journal.sqlite_reader import JournalReader
+from fanout.model import EventTrigger
 
 Put = Callable[[Client], Watched]
 
@@ -88,7 +89,14 @@ def _run(
         own.pool.on_output = live.print_line
         waited.ending = own.run(own.has_nothing_soon, on_tick=live.refresh, timeout_s=timeout_s)
     waited.stranded = engine.stranded()
-    waited.listening = sorted({trigger.name for spec in engine.functions.values() for trigger in spec.triggers})
+    waited.listening = sorted(
+        {
+            trigger.name
+            for spec in engine.functions.values()
+            for trigger in spec.triggers
+            if isinstance(trigger, EventTrigger)
+        }
+    )
     waited.functions = sorted(engine.functions)
     return watched
 

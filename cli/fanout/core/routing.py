@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fanout.model import FunctionSpec
+from fanout.model import EventTrigger, FunctionSpec
 
 
 class Routes:
@@ -18,6 +18,8 @@ class Routes:
         tails: dict[str, dict[str, FunctionSpec]] = {}
         for function in functions:
             for trigger in function.triggers:
+                if not isinstance(trigger, EventTrigger):
+                    continue
                 index, name = (tails, trigger.name[:-1]) if trigger.name.endswith("*") else (exact, trigger.name)
                 index.setdefault(name, {})[function.id] = function
         self._exact = exact

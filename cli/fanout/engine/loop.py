@@ -6,27 +6,31 @@ if it dies anywhere, another reads the journal and goes on; there is no other wa
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
+from fanout.engine.admission import Admission
 from fanout.engine.attempts import Attempts
 from fanout.engine.children import Children
 from fanout.engine.deadlines import Deadlines
+from fanout.engine.dispatch import Dispatch
+from fanout.engine.limits import FreeSlot, Limits
 from fanout.engine.parking import Parking
 from fanout.engine.pool import Lost, Pool
 from fanout.engine.queue import ReadyQueue
-from fanout.engine.roster import Active, Roster
+from fanout.engine.requests import Requests
+from fanout.engine.roster import Roster
 from fanout.engine.runs import Runs
+from fanout.engine.schedules import Schedules
 from fanout.engine.tick import Tick
 from fanout.engine.timers import Timers
 from fanout.engine.waits import Waits
 from fanout.errors import LoadError
-from fanout.journal import DUPLICATE_WINDOW_MS, Journal, OpenRequest, QueuedRun, StoredEvent, Writes
+from fanout.journal import DUPLICATE_WINDOW_MS, Journal, StoredEvent, Writes
 from fanout.model import FunctionSpec, StepKind
-from fanout.protocol import Described, Evict, LoadFailed, Resume, Start, StepChanged, ToEngine
+from fanout.protocol import Described, Evict, LoadFailed, ToEngine
 
 NOTE_AFTER_MS = 250
 LOOK_EVERY_MS = 100
@@ -85,25 +89,32 @@ class Engine:
         self._clock = clock
 
         journal.recover()
-        self._roster = Roster(settings.slots)
         self._timers = Timers(journal)
-        self._queue = ReadyQueue(journal.queued, journal.last_rank())
+        self._roster = Roster(settings.slots, on_freed=lambda active: self._dispatch.freed(active))
+        self._limits = Limits(journal, has_slot=lambda app: self._roster.freest(app) is not None)
+        self._queue = ReadyQueue(
+            journal.queued, journal.partitions, lambda run: self._dispatch.is_taken(run), journal.last_rank()
+        )
         self._runs = Runs(journal, self._roster, self._queue, self._timers, event=self._event)
-        self._waits = Waits(journal, self._roster, self._queue, self._timers, self._runs)
+        self._waits = Waits(journal, self._roster, self._timers, self._runs)
+        self._admission = Admission(journal, self._timers, self._runs)
+        self._schedules = Schedules(journal, self._runs)
+        self._requests = Requests(journal, self._runs, self._limits, self._schedules)
         self._children = Children(journal, self._timers, self._runs, self._waits)
         self._parking = Parking(self._roster, self._timers, park_ms=settings.park_ms, slots=settings.slots)
         self._deadlines = Deadlines(journal, self._roster, self._timers, self._runs)
+        self._dispatch = Dispatch(
+            journal, self._roster, self._queue, self._limits, self._children, self._parking, self._deadlines,
+            event=self._event,
+        )  # fmt: skip
         self._attempts = Attempts(
             journal, self._roster, self._timers, self._runs, self._waits, self._children, self._parking,
             self._deadlines, retry_delay_ms=settings.retry_delay_ms, chance=chance,
         )  # fmt: skip
-        self._suspects: deque[QueuedRun] = deque()
         self._events: dict[int, StoredEvent] = {}
-        self._started: deque[Active] = deque()
         self._routed_to = journal.routed_to()
         self._next_look = 0
         self._has_news = True
-        self._last_claim = 0
         self._load_deaths = 0
         self._grow_after = 0
         self.load_error: LoadError | None = None
@@ -132,6 +143,7 @@ class Engine:
         self._parking.look(self._tick, now)
         self._deadlines.look(self._tick, now)
         self._children.settle(self._tick, now)
+        self._limits.decide(self._tick, now)
         if self._tick.writes:
             self._commit(self._tick.writes)
         # After the commit, which changes who waits; also if all that were due have been cancelled.
@@ -149,8 +161,8 @@ class Engine:
         """Nothing executes and nothing can be started now; what is left waits for a time, an event or code."""
         return not (
             self._roster.executing
-            or self._suspects
-            or self._queue.has_ready()
+            or self._dispatch.has_ready()
+            or self._limits.has_questions
             or self._has_news
             or self._timers.are_due(self._clock())
         )
@@ -167,8 +179,9 @@ class Engine:
 
     @property
     def next_due(self) -> int | None:
-        """When the next waiting run is due."""
-        return self._timers.earliest
+        """When the next thing happens by itself: a run or step is due, a throttle lets one through, a cron ticks."""
+        times = (self._timers.earliest, self._queue.next_at)
+        return min((at for at in times if at is not None), default=None)
 
     def stranded(self) -> set[str]:
         """Functions that have queued runs but are not in the code."""
@@ -177,15 +190,18 @@ class Engine:
     def _patience_ms(self, longest_ms: int) -> int:
         if self._has_news and self.functions and not self.is_stopping:
             return 0
+        if self._limits.has_questions:
+            return 0
         now = self._clock()
         times = [now + longest_ms]
         if self.functions and not self.is_stopping:
             times.append(self._next_look)
             if self._timers.earliest is not None:
                 times.append(self._timers.earliest)
+            times += [at for at in (self._queue.next_at, self._schedules.next_at) if at is not None]
         times += [at for at in (self._parking.next_at, self._deadlines.next_at) if at is not None]
-        if self._started:
-            times.append(self._started[0].started_at + NOTE_AFTER_MS)
+        if self._dispatch.started:
+            times.append(self._dispatch.started[0].started_at + NOTE_AFTER_MS)
         return max(0, min(times) - now)
 
     # Gather and decide.
@@ -200,13 +216,15 @@ class Engine:
         if self._has_news:
             requests = self._journal.open_requests(REQUESTS_A_TICK)
             for request in requests:
-                self._answer(request, now)
+                self._requests.answer(self._tick, request, now)
             events = self._journal.unrouted(self._routed_to, EVENTS_A_TICK)
             routed = self._route(events, now)
             self._has_news = routed < len(events) or len(events) == EVENTS_A_TICK or len(requests) == REQUESTS_A_TICK
         if self._timers.are_due(now):
             self._waits.fire(self._tick, now)
             self._deadlines.fire(self._tick, now)
+        self._schedules.fire(self._tick, now)
+        self._queue.fire(now)
 
     def _route(self, events: list[StoredEvent], now: int) -> int:
         """All runs of an event in one transaction, with the mark that says that it is routed. How many were."""
@@ -220,44 +238,22 @@ class Engine:
             known = self._journal.functions_with_id(event.id, since) if event.is_id_given else ()
             for spec in self._runs.routes.match(event.name):
                 if spec.id not in known and started.get((event.id, spec.id), since) <= since:
-                    self._runs.new(self._tick, spec, event, now)
+                    self._admission.admit(self._tick, spec, event, now)
                     if event.is_id_given:
                         started[event.id, spec.id] = event.received_at
             self._keep(event)
             self._routed_to = self._tick.writes.routed_to = event.key
         return len(events)
 
-    def _answer(self, request: OpenRequest, now: int) -> None:
-        """What another process asked for: `runs` to be replayed or cancelled, by key; a function to be invoked."""
-        body, made = request.body, None
-        match request.kind:
-            case "replay":
-                self._replay(body["runs"], now, again=body["again"])
-            case "cancel":
-                for run in body["runs"]:
-                    self._runs.cancel(self._tick, run, now)
-            case "invoke":
-                spec = self.functions.get(body["function"])
-                if spec is not None:
-                    made = self._runs.invoke(self._tick, spec, msgspec.json.encode(body["data"]).decode(), None, now)
-        self._tick.writes.handled.append((now, made, request.key))
-
-    def _replay(self, runs: list[int], now: int, *, again: bool) -> None:
-        for run, function, event in self._journal.replayable(runs, again=again):
-            spec = self.functions.get(function)
-            is_doubled = run in self._tick.replayed and not again
-            if spec is not None and not is_doubled:
-                self._tick.replayed.add(run)
-                self._runs.new(self._tick, spec, self._journal.event(event), now, replay_of=run)
-
     def _receive(self, worker: int, message: ToEngine | Lost, now: int) -> None:
         match message:
             case Described(functions):
                 self._load_deaths = 0
                 self.load_error = None
-                self._roster.join(worker)
+                self._roster.join(worker, "")
+                self._queue.wake_all(FreeSlot(""))
                 if not self.functions:
-                    self._learn(functions)
+                    self._learn(functions, now)
             case LoadFailed(text, hint):
                 self.load_error = LoadError(text, hint=hint)
                 self._load_again(now)
@@ -285,13 +281,15 @@ class Engine:
             tail = "\n".join(lost.tail)
             raise LoadError(f"{lost.reason} while it loaded the modules\n{tail}".rstrip())
 
-    def _learn(self, functions: tuple[FunctionSpec, ...]) -> None:
+    def _learn(self, functions: tuple[FunctionSpec, ...], now: int) -> None:
         self._runs.learn(functions)
-        self._queue.load(self._journal.partitions(), self.functions)
+        self._dispatch.learn(self.functions)
+        self._schedules.learn(self._tick, now)
+        self._tick.writes.functions = [(spec.id, msgspec.json.encode(spec).decode(), now) for spec in functions]
 
     def _note_long_ones(self, now: int) -> None:
         """A start is not worth a write, but people want to see what has been executing for a while."""
-        started = self._started
+        started = self._dispatch.started
         while started and (started[0].is_over or started[0].started_at + NOTE_AFTER_MS <= now):
             active = started.popleft()
             if not (active.is_over or active.is_final or active.is_parked or active.is_noted):
@@ -309,79 +307,21 @@ class Engine:
     def _act(self, now: int) -> None:
         tick, self._tick = self._tick, Tick()
         tick.tell_recorded()
-        self._tell_changed(tick)
-        if tick.discarded:
-            self._queue.discard(tick.discarded)
-            self._suspects = deque(each for each in self._suspects if each.key not in tick.discarded)
-        for run in tick.ready:
-            # Suspects as well: only the queue knows which runs it will read from the journal by itself.
-            if run.key not in tick.ended:
-                self._queue.append(run)
+        self._dispatch.tell_changed(tick)
+        self._dispatch.take_in(tick)
         if not self.is_stopping:
             if now >= self._grow_after:
                 self._pool.grow(self._demand())
-            self._start_ready(tick, now)
+            self._dispatch.start_ready(tick, now)
         for worker, messages in tick.out.items():
             self._pool.send(worker, messages)
         for worker, _ in tick.condemned:
             self._pool.kill(worker)
 
-    def _tell_changed(self, tick: Tick) -> None:
-        """What the journal now has on steps goes to the executions that wait for them; without a slot, later."""
-        for active, key in tick.changed:
-            if active.is_over or active.is_leaving:
-                continue
-            active.changes.append(key)
-            if not self._roster.is_resuming(active):
-                self._tell_steps(tick, active)
-
-    def _tell_steps(self, tick: Tick, active: Active) -> None:
-        for key in active.changes:
-            tick.tell(active.worker, StepChanged(active.claim, self._journal.step(active.run.key, key)))
-        active.changes.clear()
-
     def _demand(self) -> int:
         """Workers that there is work for; at least one, which tells us what functions there are."""
         processes = self._settings.processes
-        wanted = self._roster.executing + len(self._suspects) + self._queue.at_least(processes)
-        return min(max(1, self._pool.size(), wanted), processes)
-
-    def _start_ready(self, tick: Tick, now: int) -> None:
-        while (active := self._roster.resume()) is not None:
-            self._tell_steps(tick, active)
-            tick.tell(active.worker, Resume(active.claim))
-        while (worker := self._roster.freest()) is not None and (run := self._queue.take()) is not None:
-            if run.is_suspect:
-                self._suspects.append(run)
-            else:
-                self._start(tick, run, worker, now)
-        while self._suspects and (worker := self._roster.reserve()) is not None:
-            for parked in self._roster.parked(worker).values():
-                if not parked.is_leaving:
-                    self._parking.evict(tick, parked)
-            if not self._roster.is_empty(worker):
-                break
-            self._start(tick, self._suspects.popleft(), worker, now)
-        if not self._suspects:
-            self._roster.release()
-
-    def _start(self, tick: Tick, run: QueuedRun, worker: int, now: int) -> None:
-        self._last_claim += 1
-        active = Active(self._last_claim, run, self.functions[run.function], worker, now)
-        self._roster.start(active)
-        self._started.append(active)
-        self._deadlines.started(active)
-        steps = () if run.is_fresh else self._journal.steps(run.key)
-        if steps:
-            # Whether such a step may end at any time, or not before its own, is known for retries and sleeps only.
-            active.waits = {
-                step.key: step.due_at if step.due_at is not None and step.kind in _TIMED else 0
-                for step in steps
-                if step.is_open
-            }
-            self._children.started(active, steps)
-        event = self._event(run.event)
-        tick.tell(worker, Start(active.claim, run.id, run.function, run.attempt, event.envelope(), steps))
+        return min(max(1, self._pool.size(), self._dispatch.demand(processes)), processes)
 
     def _event(self, key: int) -> StoredEvent:
         return self._events.get(key) or self._keep(self._journal.event(key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from fanout.journal import QueuedRun
 from fanout.model import FunctionSpec
@@ -47,11 +48,13 @@ class Active:
 class Roster:
     """The workers that have loaded the code, with what each executes."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, *, on_freed: Callable[[Active], None] = lambda _active: None) -> None:
         self._slots = slots
+        self._on_freed = on_freed
         self._workers: dict[int, set[int]] = {}
         self._parked: dict[int, dict[int, Active]] = {}
         self._resuming: dict[int, deque[Active]] = {}
+        self._apps: dict[int, str] = {}
         self._reserved: int | None = None
         self.active: dict[int, Active] = {}
         self.by_run: dict[int, Active] = {}
@@ -67,8 +70,9 @@ class Roster:
         """How many executions have a slot, or wait for one to go on."""
         return len(self.active) - sum(map(len, self._parked.values())) + sum(map(len, self._resuming.values()))
 
-    def join(self, worker: int) -> None:
+    def join(self, worker: int, app: str) -> None:
         self._workers[worker] = set()
+        self._apps[worker] = app
         self._parked[worker] = {}
         self._resuming[worker] = deque()
 
@@ -79,8 +83,11 @@ class Roster:
         executing = [self.active[claim] for claim in sorted(self._workers.pop(worker, ()))]
         parked = list(self._parked.pop(worker, {}).values())
         self._resuming.pop(worker, None)
+        self._apps.pop(worker, None)
         for active in (*executing, *parked):
             self._forget(active)
+        for active in executing:
+            self._on_freed(active)
         return executing, parked
 
     def start(self, active: Active) -> None:
@@ -90,9 +97,15 @@ class Roster:
 
     def end(self, active: Active) -> None:
         self._forget(active)
-        self._workers[active.worker].discard(active.claim)
+        self._free(active)
         if self._parked[active.worker].pop(active.claim, None) is not None and active in self._resuming[active.worker]:
             self._resuming[active.worker].remove(active)
+
+    def _free(self, active: Active) -> None:
+        claims = self._workers[active.worker]
+        if active.claim in claims:
+            claims.remove(active.claim)
+            self._on_freed(active)
 
     def _forget(self, active: Active) -> None:
         active.is_over = True
@@ -104,7 +117,7 @@ class Roster:
 
     def park(self, active: Active) -> None:
         """Its slot is free."""
-        self._workers[active.worker].discard(active.claim)
+        self._free(active)
         self._parked[active.worker][active.claim] = active
 
     def parked(self, worker: int) -> dict[int, Active]:
@@ -118,11 +131,14 @@ class Roster:
     def is_resuming(self, active: Active) -> bool:
         return active in self._resuming[active.worker]
 
-    def resume(self) -> Active | None:
+    def resume(self, may_go_on: Callable[[Active], bool]) -> Active | None:
         """An execution that goes on now: it has its slot. Those come before runs that have not begun."""
         for worker, waiting in self._resuming.items():
-            if waiting and len(self._workers[worker]) < self._slots:
-                active = waiting.popleft()
+            if not waiting or len(self._workers[worker]) >= self._slots:
+                continue
+            active = next((each for each in waiting if may_go_on(each)), None)
+            if active is not None:
+                waiting.remove(active)
                 del self._parked[worker][active.claim]
                 self._workers[worker].add(active.claim)
                 return active
@@ -130,22 +146,23 @@ class Roster:
 
     # Choosing.
 
-    def freest(self) -> int | None:
-        """The worker with the most free slots, if any has one."""
+    def freest(self, app: str) -> int | None:
+        """The worker of this app with the most free slots, if any has one."""
         best, fewest = None, self._slots
         for worker, claims in self._workers.items():
-            if len(claims) < fewest and worker != self._reserved:
+            if len(claims) < fewest and worker != self._reserved and self._apps[worker] == app:
                 best, fewest = worker, len(claims)
         return best
 
-    def reserve(self) -> int | None:
+    def reserve(self, app: str) -> int | None:
         """The worker kept for one suspect: the emptiest, which gets nothing new until then.
 
         It can be used once nothing is executing or parked there.
         """
         if self._reserved is None or not self._holds_suspect(self._reserved):
-            self._reserved = min(self._workers, key=lambda worker: len(self._workers[worker]), default=None)
-        return self._reserved
+            there = [worker for worker, its_app in self._apps.items() if its_app == app]
+            self._reserved = min(there, key=lambda worker: len(self._workers[worker]), default=None)
+        return self._reserved if self._reserved is not None and self._apps[self._reserved] == app else None
 
     def is_empty(self, worker: int) -> bool:
         return not self._workers[worker] and not self._parked[worker]

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from fanout.core import flow
 from fanout.core.paths import value_at
 from fanout.core.routing import Routes
 from fanout.engine.queue import ReadyQueue
@@ -37,6 +38,13 @@ class Parent(NamedTuple):
     step: str
     item: int | None = None
     item_key: str | None = None
+
+
+class Held(NamedTuple):
+    """A new run is held for more events, until `due_at`; by this name it is found when one comes."""
+
+    name: str
+    due_at: int
 
 
 class Runs:
@@ -81,18 +89,23 @@ class Runs:
         *,
         replay_of: int | None = None,
         parent: Parent | None = None,
+        singleton: str | None = None,
+        held: Held | None = None,
     ) -> int:
-        """A run of this function for this event: ready now, or when the event's own time has come. Its key."""
+        """A run of this function for this event: ready now, or when its time has come. Its key."""
         self._last_run_key += 1
-        key, run_id, rank = self._last_run_key, self._new_id(now), self._queue.rank(now)
+        key, run_id, rank = self._last_run_key, self._new_id(now), self._rank(spec, event, now)
+        partition = self._partition(spec, event)
         due_at = event.ts if event.ts > now and replay_of is None else None
+        if held is not None:
+            due_at = max(held.due_at, due_at or 0)
         start_ms = spec.timeouts.start_ms
         deadline_at = None if start_ms is None else (due_at or now) + start_ms
         state = RunState.QUEUED if due_at is None else RunState.WAITING
         of, step, item, item_key = (None, None, None, None) if parent is None else parent
         tick.born[key] = new = NewRun(
-            key, run_id, spec.id, event.key, "", rank, state, spec.max_attempts, now, due_at, replay_of,
-            of, step, item, item_key, deadline_at,
+            key, run_id, spec.id, event.key, partition, rank, state, spec.max_attempts, now, due_at, replay_of,
+            of, step, item, item_key, deadline_at, None, None, None if held is None else held.name, singleton,
         )  # fmt: skip
         tick.writes.runs.append(new)
         if replay_of is not None:
@@ -100,7 +113,7 @@ class Runs:
         if due_at is None:
             # A replay has steps already; what has none needs no look at the journal when it starts.
             run = QueuedRun(
-                key, run_id, spec.id, "", event.key, rank, 0, 0, False, None, of, step, item, replay_of is None
+                key, run_id, spec.id, partition, event.key, rank, 0, 0, False, None, of, step, item, replay_of is None
             )
             tick.ready.append(run)
         self._timers.add(due_at)
@@ -108,6 +121,57 @@ class Runs:
         if spec.cancel_on:
             self._listen(tick, key, spec, event, now)
         return key
+
+    def skip(self, tick: Tick, spec: FunctionSpec, event: StoredEvent, reason: str, now: int) -> int:
+        """A run that is over before it began, so that people can see why nothing ran."""
+        self._last_run_key += 1
+        key = self._last_run_key
+        tick.writes.runs.append(
+            NewRun(
+                key, self._new_id(now), spec.id, event.key, "", 0, RunState.SKIPPED, spec.max_attempts, now, None, None,
+                None, None, None, None, None, reason, now,
+            )
+        )  # fmt: skip
+        return key
+
+    def make_ready(self, tick: Tick, run: QueuedRun, now: int) -> None:
+        """A run that waited goes to the queue. A throttle is for first starts, and it may have had its own."""
+        spec = self.functions.get(run.function)
+        rank, partition = self._queue.rank(now), run.partition
+        if spec is not None and spec.flow.priority is not None:
+            rank = self._rank(spec, self.event_of(tick, run.event), now)
+        if spec is not None and spec.flow.throttle is not None and run.started_at is not None:
+            partition = flow.partition(flow.keys_of(partition)[0], None)
+        tick.woken.add(run.key)
+        tick.writes.due.append((rank, partition, run.key))
+        tick.ready.append(run._replace(rank=rank, partition=partition, is_fresh=False))
+
+    def let_go(self, tick: Tick, run: int, now: int) -> None:
+        """A run that was held has all it waited for."""
+        held = self._unstarted(tick, run)
+        if held is not None and run not in tick.woken:
+            self.make_ready(tick, held, now)
+
+    def _rank(self, spec: FunctionSpec, event: StoredEvent, now: int) -> int:
+        rank = self._queue.rank(now)
+        priority = spec.flow.priority
+        return rank if priority is None else flow.rank(rank, value_of(priority, event))
+
+    def _partition(self, spec: FunctionSpec, event: StoredEvent) -> str:
+        rules = spec.flow
+        if not rules.concurrency and rules.throttle is None:
+            return ""
+        keys = [flow.key_text(None if rule.key is None else value_of(rule.key, event)) for rule in rules.concurrency]
+        throttle = rules.throttle
+        throttled = None
+        if throttle is not None:
+            throttled = flow.key_text(None if throttle.key is None else value_of(throttle.key, event))
+        return flow.partition(keys, throttled)
+
+    def singletons(self, tick: Tick, function: str, key: str) -> list[int]:
+        """Live runs of this function with this key."""
+        born = [new.key for new in tick.born.values() if new.function == function and new.singleton == key]
+        return [run for run in (*self._journal.singletons(function, key), *born) if run not in tick.ended]
 
     def _listen(self, tick: Tick, run: int, spec: FunctionSpec, event: StoredEvent, now: int) -> None:
         """Wait for the events that cancel this run."""
@@ -123,10 +187,14 @@ class Runs:
             tick.awaited.add(each.event)
             self.awaited.add(each.event)
 
-    def _announce(self, tick: Tick, name: str, data: str, origin: int | None, now: int) -> StoredEvent:
+    def announce(
+        self, tick: Tick, name: str, data: str, origin: int | None, now: int, *, ts: int | None = None
+    ) -> StoredEvent:
         """An event of the engine's own."""
         self._first_event_key -= 1
-        event = StoredEvent(self._first_event_key, self._new_id(now), False, name, now, data, None, None, now)
+        event = StoredEvent(
+            self._first_event_key, self._new_id(now), False, name, now if ts is None else ts, data, None, None, now
+        )
         tick.writes.events.append(EventRow(*event, origin))
         tick.events[event.key] = event
         return event
@@ -135,7 +203,7 @@ class Runs:
         self, tick: Tick, spec: FunctionSpec, data: str, origin: int | None, now: int, parent: Parent | None = None
     ) -> int:
         """A run of this function with this data, which somebody asked for by name. Its key."""
-        event = self._announce(tick, INVOKED, data, origin, now)
+        event = self.announce(tick, INVOKED, data, origin, now)
         key = self.new(tick, spec, event, now, parent=parent)
         for listener in self.routes.match(INVOKED):
             if listener.id != spec.id and not self._is_echo(tick, origin):
@@ -226,7 +294,7 @@ class Runs:
         new = tick.born.get(run)
         if new is not None:
             return QueuedRun(
-                new.key, new.id, new.function, "", new.event, new.rank, 0, 0, False, None,
+                new.key, new.id, new.function, new.partition, new.event, new.rank, 0, 0, False, None,
                 new.parent, new.parent_step, new.item,
             )  # fmt: skip
         live = self._journal.live(run)
@@ -255,11 +323,18 @@ class Runs:
             return  # What such an event starts does not make another: that would have no end.
         data = _ending(run, event, state, output, failure)
         for name in heard:
-            announced = self._announce(tick, name, data, run.key, now)
+            announced = self.announce(tick, name, data, run.key, now)
             for listener in self.routes.match(name):
                 self.new(tick, listener, announced, now)
             if name == FAILED and on_failure is not None and on_failure not in self.routes.match(name):
                 self.new(tick, on_failure, announced, now)
+
+
+def value_of(expression: str, event: StoredEvent) -> Any:
+    """What the CEL expression gives for this event."""
+    from fanout.core import expressions  # lazy: CEL is slow to import, and few functions use it
+
+    return expressions.parse(expression).value(event=event.as_dict())
 
 
 def _ending(run: QueuedRun, event: StoredEvent, state: RunState, output: str | None, failure: Failure | None) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import NamedTuple
 
 from fanout.engine.roster import Active
 from fanout.journal import (
     EndedRun,
     FailureRow,
+    Hold,
     LostRun,
     NewRun,
     NotedRun,
@@ -73,6 +75,16 @@ class Tick:
         """Children that have ended; their parents have still to hear of it."""
         self.changed: list[tuple[Active, str]] = []
         """Steps of which workers are to be told what the journal then has."""
+        self.holds: dict[tuple[str, str], Hold] = {}
+        """(function, name) -> a run that is held, as this tick leaves it."""
+        self.let_go: set[tuple[str, str]] = set()
+        """Holds that end here."""
+        self.extended: set[int] = set()
+        """Runs that are held for longer than the journal knows."""
+        self.permits: list[Hashable] = []
+        """Permits to start that were decided on here."""
+        self.unpaused: list[str] = []
+        """Functions whose runs may be started again."""
         self.condemned: list[tuple[int, str]] = []
         """(worker, why): to be killed."""
         self._recorded: list[tuple[Active, int]] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fanout.core.paths import value_at
-from fanout.engine.queue import ReadyQueue
 from fanout.engine.roster import Active, Roster
 from fanout.engine.runs import Runs
 from fanout.engine.tick import Tick
@@ -20,10 +19,9 @@ DUE_A_TICK = 500
 class Waits:
     """A run that waits and has no worker is ready as soon as one of its steps has what it waits for."""
 
-    def __init__(self, journal: Journal, roster: Roster, queue: ReadyQueue, timers: Timers, runs: Runs) -> None:
+    def __init__(self, journal: Journal, roster: Roster, timers: Timers, runs: Runs) -> None:
         self._journal = journal
         self._roster = roster
-        self._queue = queue
         self._timers = timers
         self._runs = runs
 
@@ -46,7 +44,7 @@ class Waits:
         """Everything whose time has come."""
         self._timers.fire()
         for run in self._journal.due(now, DUE_A_TICK):
-            if run.key not in tick.ended:
+            if run.key not in tick.ended and run.key not in tick.extended:
                 self._ready(tick, run.key, now)
         for step in self._journal.due_steps(now, DUE_A_TICK):
             self._fire_step(tick, step, now)
@@ -144,7 +142,4 @@ class Waits:
             if live is None or live.state is not RunState.WAITING or (because_of_step and live.due_at is not None):
                 return
             queued = live.run
-        tick.woken.add(run)
-        rank = self._queue.rank(now)
-        tick.writes.due.append((rank, run))
-        tick.ready.append(queued._replace(rank=rank, is_fresh=False))
+        self._runs.make_ready(tick, queued, now)

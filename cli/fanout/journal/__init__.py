@@ -131,6 +131,15 @@ class EventRow(NamedTuple):
     origin: int | None
 
 
+class Hold(NamedTuple):
+    """A run that is held for more events: since when, the time of the event it would start with, how many it has."""
+
+    run: int
+    since: int
+    ts: int
+    size: int
+
+
 class OpenRequest(NamedTuple):
     key: int
     kind: str
@@ -154,6 +163,10 @@ class NewRun(NamedTuple):
     item: int | None
     item_key: str | None
     deadline_at: int | None
+    reason: str | None = None
+    ended_at: int | None = None
+    hold: str | None = None
+    singleton: str | None = None
 
 
 class EndedRun(NamedTuple):
@@ -246,9 +259,38 @@ class Writes:
     """All that one tick changes, committed as one transaction."""
 
     __slots__ = (
-        "abandoned", "cancelled", "carried", "due", "ended", "events", "failures", "gathered", "handled", "heard",
-        "lost", "maps", "noted", "parked", "resolved", "resumed", "retried", "routed_to", "running", "runs",
-        "steps", "tried", "unreached", "waits",
+        "abandoned",
+        "batched",
+        "cancelled",
+        "carried",
+        "due",
+        "ended",
+        "events",
+        "failures",
+        "functions",
+        "gathered",
+        "handled",
+        "heard",
+        "held",
+        "limits",
+        "lost",
+        "maps",
+        "noted",
+        "parked",
+        "paused",
+        "resolved",
+        "resumed",
+        "retried",
+        "routed_to",
+        "running",
+        "runs",
+        "schedules",
+        "steps",
+        "ticks",
+        "tried",
+        "unpaused",
+        "unreached",
+        "waits",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -278,8 +320,22 @@ class Writes:
         self.retried: list[RetriedRun] = []
         self.lost: list[LostRun] = []
         self.noted: list[NotedRun] = []
-        self.due: list[tuple[int, int]] = []
-        """(rank, run): what it waited for has come."""
+        self.due: list[tuple[int, str, int]] = []
+        """(rank, partition, run): what it waited for has come."""
+        self.batched: list[tuple[int, int, int]] = []
+        """(run, position, event)"""
+        self.held: list[tuple[int | None, int, int]] = []
+        """(event, due_at, run): it is held for longer, and starts with this event if there is one."""
+        self.limits: dict[tuple[str, str, str], int] = {}
+        """(function, kind, key) -> value"""
+        self.schedules: dict[tuple[str, str], int] = {}
+        """(function, cron) -> through"""
+        self.ticks: list[tuple[str, int, int]] = []
+        """(function, scheduled_at, run)"""
+        self.functions: list[tuple[str, str, int]] = []
+        """(id, spec, loaded_at): all that the code has now."""
+        self.paused: list[tuple[str, int]] = []
+        self.unpaused: list[tuple[str]] = []
         self.cancelled: list[tuple[str, str | None, int, int]] = []
         """(state, reason, ended_at, run): ended while no worker had it."""
         self.abandoned: list[tuple[int, int]] = []
@@ -328,8 +384,8 @@ class Journal(Appender, Protocol):
 
     def event(self, key: int) -> StoredEvent: ...
 
-    def partitions(self) -> Iterable[tuple[str, str]]:
-        """(function, partition) of all queued runs, each once."""
+    def partitions(self, after: tuple[str, str] = ("", "")) -> Iterable[tuple[str, str]]:
+        """(function, partition) of all queued runs beyond this one, each once, in order."""
 
     def queued(self, function: str, partition: str, after: tuple[int, int], limit: int) -> list[QueuedRun]:
         """Queued runs of a partition beyond (rank, key), in order."""
@@ -370,6 +426,24 @@ class Journal(Appender, Protocol):
         """The paths by which waits for this event are told apart."""
 
     def waits(self, event: str, path: str, value: str) -> list[WaitRow]: ...
+
+    def paused(self) -> list[str]:
+        """Functions whose runs are not to be started."""
+
+    def limit_value(self, function: str, kind: str, key: str) -> int | None: ...
+
+    def hold(self, function: str, name: str) -> Hold | None: ...
+
+    def singletons(self, function: str, key: str) -> list[int]:
+        """Live runs of the function with this key."""
+
+    def events_of(self, run: int) -> list[StoredEvent]:
+        """The events of a run that has several."""
+
+    def through(self, function: str, cron: str) -> int | None:
+        """Up to when the ticks of this trigger have been dealt with."""
+
+    def tick_run(self, function: str, scheduled_at: int) -> int | None: ...
 
     def first_event_key(self) -> int:
         """The smallest key of an event of the engine's own, or 0."""

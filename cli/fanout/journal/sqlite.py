@@ -23,6 +23,7 @@ from fanout.journal import (
     DUPLICATE_WINDOW_MS,
     AcceptedEvent,
     DueStep,
+    Hold,
     LiveRun,
     MapRow,
     OpenRequest,
@@ -215,9 +216,9 @@ class SqliteJournal:
         row = self._execute(f"SELECT {_STORED_EVENT} FROM event WHERE key = ?", (key,)).fetchall()
         return StoredEvent._make(row[0])
 
-    def partitions(self) -> Iterable[tuple[str, str]]:
+    def partitions(self, after: tuple[str, str] = ("", "")) -> Iterable[tuple[str, str]]:
         # A skip-scan: one look-up for each partition, however many runs each has.
-        here: tuple[str, str] = ("", "")
+        here = after
         while row := self._execute(
             """SELECT function, partition FROM run INDEXED BY run_queued
                WHERE state = 'queued' AND (function, partition) > (?, ?) ORDER BY function, partition LIMIT 1""",
@@ -355,6 +356,49 @@ class SqliteJournal:
     def waits(self, event: str, path: str, value: str) -> list[WaitRow]:
         rows = self._execute("SELECT * FROM wait WHERE event = ? AND path = ? AND value = ?", (event, path, value))
         return [WaitRow._make(row) for row in rows]
+
+    def paused(self) -> list[str]:
+        return [function for (function,) in self._execute("SELECT function FROM pause")]
+
+    def limit_value(self, function: str, kind: str, key: str) -> int | None:
+        sql = "SELECT value FROM limit_state WHERE function = ? AND kind = ? AND key = ?"
+        value: int | None = self._scalar(sql, (function, kind, key))
+        return value
+
+    def hold(self, function: str, name: str) -> Hold | None:
+        row = self._execute(
+            """SELECT run.key, run.queued_at, event.ts, (SELECT count(*) FROM run_event WHERE run_event.run = run.key)
+               FROM run INDEXED BY run_hold JOIN event ON event.key = run.event WHERE function = ? AND hold = ?""",
+            (function, name),
+        ).fetchone()
+        return None if row is None else Hold._make(row)
+
+    def singletons(self, function: str, key: str) -> list[int]:
+        rows = self._execute(
+            "SELECT key FROM run WHERE function = ? AND singleton = ? AND ended_at IS NULL", (function, key)
+        )
+        return [run for (run,) in rows]
+
+    def events_of(self, run: int) -> list[StoredEvent]:
+        columns = ", ".join(f"event.{column}" for column in _STORED_EVENT.split(", "))
+        rows = self._execute(
+            f"""SELECT {columns} FROM run_event JOIN event ON event.key = run_event.event
+                WHERE run_event.run = ? ORDER BY position""",
+            (run,),
+        )
+        return [StoredEvent._make(row) for row in rows]
+
+    def through(self, function: str, cron: str) -> int | None:
+        through: int | None = self._scalar(
+            "SELECT through FROM schedule WHERE function = ? AND cron = ?", (function, cron)
+        )
+        return through
+
+    def tick_run(self, function: str, scheduled_at: int) -> int | None:
+        run: int | None = self._scalar(
+            "SELECT run FROM tick WHERE function = ? AND scheduled_at = ?", (function, scheduled_at)
+        )
+        return run
 
     def first_event_key(self) -> int:
         return min(self._scalar("SELECT min(key) FROM event") or 0, 0)

@@ -16,10 +16,19 @@
 -- step     A named piece of work inside a run: `charge`, then `charge#2` for the second of that name. A completed,
 --          failed or cancelled step never changes again; a retrying or waiting one is due at `due_at`.
 --          `position` is the order in which steps were first reached, `branch` the parallel branch they belong to.
+--          A run that is held collects events until `due_at`: of its function at most one by the name `hold`.
+--          `singleton` is the key of which its function has one live run at a time.
+-- run_event The events of a run that has several, in order.
 -- failure  One failed attempt of a step, or of the code between steps (step = '').
 -- wait     Which event a waiting step waits for, or which cancels the run (step = ''): one whose value at `path` is
 --          `value`, and for which the CEL `condition` is true. Gone when the wait is over.
 -- map      A map step that is not over: how many of its items have become runs, how many of those have ended.
+-- limit_state  What a limit remembers for a key: of a rate limit or throttle the time up to which it is used, of
+--          idempotency when the key last started a run.
+-- schedule Up to when the ticks of a cron trigger have been dealt with.
+-- tick     The run of a function for one tick of its cron triggers; unique, so no tick can be doubled.
+-- function What the code last had: the settings of its functions, as JSON; `is_present` is 0 for one that is gone.
+-- pause    Functions whose runs are not to be started.
 -- request  What other processes ask of the engine: replay, cancel, invoke. Any process may append one.
 -- meta     A few single values.
 --
@@ -67,7 +76,10 @@ CREATE TABLE run (
   item         INTEGER,
   item_key     TEXT,
   deadline_at  INTEGER,
+  hold         TEXT,
+  singleton    TEXT,
   CHECK (state = 'waiting' OR due_at IS NULL),
+  CHECK (hold IS NULL OR due_at IS NOT NULL),
   CHECK ((parent IS NULL) = (parent_step IS NULL)),
   CHECK (ended_at IS NULL OR deadline_at IS NULL),
   CHECK ((state IN ('completed', 'failed', 'cancelled', 'skipped')) = (ended_at IS NOT NULL))
@@ -82,6 +94,18 @@ CREATE UNIQUE INDEX run_item    ON run (parent, parent_step, item_key)  WHERE it
 CREATE        INDEX run_running ON run (key)                            WHERE state = 'running';
 CREATE        INDEX run_failed  ON run (key)                            WHERE state = 'failed';
 CREATE        INDEX run_replay  ON run (replay_of)                      WHERE replay_of IS NOT NULL;
+
+CREATE UNIQUE INDEX run_hold      ON run (function, hold)               WHERE hold IS NOT NULL;
+CREATE        INDEX run_singleton ON run (function, singleton)          WHERE singleton IS NOT NULL AND ended_at IS NULL;
+
+CREATE TABLE run_event (
+  run      INTEGER NOT NULL REFERENCES run (key),
+  position INTEGER NOT NULL,
+  event    INTEGER NOT NULL REFERENCES event (key),
+  PRIMARY KEY (run, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX run_event_event ON run_event (event);
 
 CREATE TABLE step (
   run        INTEGER NOT NULL REFERENCES run (key),
@@ -143,9 +167,43 @@ CREATE TABLE map (
   PRIMARY KEY (run, step)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE limit_state (
+  function TEXT    NOT NULL,
+  kind     TEXT    NOT NULL,
+  key      TEXT    NOT NULL,
+  value    INTEGER NOT NULL,
+  PRIMARY KEY (function, kind, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE schedule (
+  function TEXT    NOT NULL,
+  cron     TEXT    NOT NULL,
+  through  INTEGER NOT NULL,
+  PRIMARY KEY (function, cron)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE tick (
+  function     TEXT    NOT NULL,
+  scheduled_at INTEGER NOT NULL,
+  run          INTEGER NOT NULL REFERENCES run (key),
+  PRIMARY KEY (function, scheduled_at)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE function (
+  id         TEXT    PRIMARY KEY,
+  spec       TEXT    NOT NULL,
+  loaded_at  INTEGER NOT NULL,
+  is_present INTEGER NOT NULL CHECK (is_present IN (0, 1))
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pause (
+  function  TEXT    PRIMARY KEY,
+  paused_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE request (
   key        INTEGER PRIMARY KEY AUTOINCREMENT,
-  kind       TEXT    NOT NULL CHECK (kind IN ('replay', 'cancel', 'invoke')),
+  kind       TEXT    NOT NULL CHECK (kind IN ('replay', 'cancel', 'invoke', 'pause', 'resume', 'tick')),
   body       TEXT    NOT NULL,
   made_at    INTEGER NOT NULL,
   handled_at INTEGER,

@@ -24,8 +24,16 @@ def _states(happened: RunInput) -> str:
 INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_RUN = """
   INSERT INTO run (key, id, function, event, partition, rank, state, max_attempts, queued_at, due_at, replay_of,
-    parent, parent_step, item, item_key, deadline_at)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    parent, parent_step, item, item_key, deadline_at, reason, ended_at, hold, singleton)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_BATCH_EVENT = "INSERT INTO run_event (run, position, event) VALUES (?, ?, ?)"
+_HOLD_RUN = "UPDATE run SET event = coalesce(?, event), due_at = ? WHERE key = ? AND hold IS NOT NULL"
+_KEEP_LIMIT = "INSERT OR REPLACE INTO limit_state (value, function, kind, key) VALUES (?, ?, ?, ?)"
+_KEEP_SCHEDULE = "INSERT OR REPLACE INTO schedule (through, function, cron) VALUES (?, ?, ?)"
+_INSERT_TICK = "INSERT INTO tick (function, scheduled_at, run) VALUES (?, ?, ?)"
+_KEEP_FUNCTION = "INSERT OR REPLACE INTO function (id, spec, loaded_at, is_present) VALUES (?, ?, ?, 1)"
+_PAUSE = "INSERT OR IGNORE INTO pause (function, paused_at) VALUES (?, ?)"
+_UNPAUSE = "DELETE FROM pause WHERE function = ?"
 _INSERT_WAIT = "INSERT OR REPLACE INTO wait VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _CARRY_STEPS = """
   INSERT INTO step (run, key, kind, branch, state, position, attempts, output, started_at, ended_at)
@@ -61,7 +69,8 @@ _NOTE_RUN = f"""
   UPDATE run SET state = 'running', started_at = coalesce(started_at, ?), deadline_at = ?
   WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.NOTED)}"""
 _DUE_RUN = (
-    f"UPDATE run SET state = 'queued', due_at = NULL, rank = ? WHERE key = ? AND state IN {_states(RunInput.DUE)}"
+    "UPDATE run SET state = 'queued', due_at = NULL, hold = NULL, rank = ?, partition = ? "
+    f"WHERE key = ? AND state IN {_states(RunInput.DUE)}"
 )
 _RETRY_RUN = f"""
   UPDATE run SET state = 'waiting', due_at = ?, attempt = ?, started_at = coalesce(started_at, ?),
@@ -72,10 +81,10 @@ _LOSE_RUN = f"""
   WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.LOST)}"""
 _END_RUN = f"""
   UPDATE run SET state = ?, reason = ?, output = ?, started_at = coalesce(started_at, ?), ended_at = ?, crashes = ?,
-    is_suspect = 0, due_at = NULL, deadline_at = NULL
+    is_suspect = 0, due_at = NULL, hold = NULL, deadline_at = NULL
   WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.COMPLETE)}"""
 _CANCEL_RUN = f"""
-  UPDATE run SET state = ?, reason = ?, due_at = NULL, deadline_at = NULL, ended_at = ?
+  UPDATE run SET state = ?, reason = ?, due_at = NULL, hold = NULL, deadline_at = NULL, ended_at = ?
   WHERE key = ? AND state IN {_states(RunInput.CANCEL)}"""
 _ABANDON_STEPS = """
   UPDATE step SET state = 'cancelled', ended_at = ?, due_at = NULL
@@ -96,6 +105,16 @@ def write(connection: apsw.Connection, writes: Writes) -> None:
     _all(connection, INSERT_EVENT, writes.events)
     _all(connection, _INSERT_RUN, writes.runs)
     _all(connection, _INSERT_WAIT, writes.waits)
+    _all(connection, _BATCH_EVENT, writes.batched)
+    _each(connection, _HOLD_RUN, writes.held)
+    _all(connection, _KEEP_LIMIT, [(value, *where) for where, value in writes.limits.items()])
+    _all(connection, _KEEP_SCHEDULE, [(through, *where) for where, through in writes.schedules.items()])
+    _all(connection, _INSERT_TICK, writes.ticks)
+    _all(connection, _PAUSE, writes.paused)
+    _all(connection, _UNPAUSE, writes.unpaused)
+    if writes.functions:
+        connection.execute("UPDATE function SET is_present = 0")
+        _all(connection, _KEEP_FUNCTION, writes.functions)
     _all(connection, _CARRY_STEPS, writes.carried)
     _all(connection, _SHOW_STEP, writes.running)
     _all(connection, _INSERT_FAILURE, writes.failures)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fanout.model import Event, FunctionSpec
+from fanout.protocol import Envelope
 from fanout.worker.step import Steps
 
 if TYPE_CHECKING:
@@ -19,15 +20,8 @@ if TYPE_CHECKING:
 class BaseContext:
     def __init__(self, execution: Execution, spec: FunctionSpec) -> None:
         start = execution.start
-        id_, name, ts, data, user, v = start.event
-        self.event = Event(
-            id=id_,
-            name=name,
-            ts=ts,
-            data=msgspec.json.decode(data),
-            user=None if user is None else msgspec.json.decode(user),
-            v=v,
-        )
+        self.event = _event(start.event)
+        self._batch = start.batch
         self.run_id = start.run_id
         """The run's id: the same at every attempt."""
         self.attempt = start.attempt
@@ -35,16 +29,22 @@ class BaseContext:
         self.max_attempts = spec.max_attempts
         self._function = spec.id
 
-    @property
+    @cached_property
     def events(self) -> list[Event]:
-        """All events of the run."""
-        return [self.event]
+        """All events of the run: one, or those of its batch."""
+        return [_event(each) for each in self._batch] or [self.event]
 
     @cached_property
     def logger(self) -> logging.Logger:
         import logging  # lazy: 10 ms that a function which never logs need not pay
 
         return logging.getLogger(f"fanout.{self._function}")
+
+
+def _event(envelope: Envelope) -> Event:
+    id_, name, ts, data, user, v = envelope
+    decode = msgspec.json.decode
+    return Event(id=id_, name=name, ts=ts, data=decode(data), user=None if user is None else decode(user), v=v)
 
 
 class Context(BaseContext):

@@ -1,0 +1,161 @@
+"""Who gets a slot next: executions that go on, then the runs of the queue, then suspects, each alone in a worker."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Container
+
+from fanout.engine.children import Children
+from fanout.engine.deadlines import Deadlines
+from fanout.engine.limits import FreeSlot, Limits, Paused
+from fanout.engine.parking import Parking
+from fanout.engine.queue import ReadyQueue
+from fanout.engine.roster import Active, Roster
+from fanout.engine.tick import Tick
+from fanout.journal import Journal, QueuedRun, StoredEvent
+from fanout.model import FunctionSpec, StepKind
+from fanout.protocol import Resume, Start, StepChanged
+
+_TIMED = (StepKind.RUN, StepKind.SLEEP)
+
+
+class Dispatch:
+    """Acts only after a commit: what it starts and tells is what the journal has."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        roster: Roster,
+        queue: ReadyQueue,
+        limits: Limits,
+        children: Children,
+        parking: Parking,
+        deadlines: Deadlines,
+        *,
+        event: Callable[[int], StoredEvent],
+    ) -> None:
+        self._journal = journal
+        self._roster = roster
+        self._queue = queue
+        self._limits = limits
+        self._children = children
+        self._parking = parking
+        self._deadlines = deadlines
+        self._event = event
+        self._functions: dict[str, FunctionSpec] = {}
+        self._suspects: deque[QueuedRun] = deque()
+        self._last_claim = 0
+        self.started: deque[Active] = deque()
+        """Executions that may still have to be noted as running, the oldest first."""
+
+    def learn(self, functions: dict[str, FunctionSpec]) -> None:
+        self._functions = functions
+        self._limits.learn(functions)
+        self._queue.load(functions)
+
+    def is_taken(self, run: int) -> bool:
+        """Whether the queue has given it out already."""
+        return run in self._roster.by_run or any(each.key == run for each in self._suspects)
+
+    def has_ready(self) -> bool:
+        return bool(self._suspects) or self._queue.has_ready()
+
+    def demand(self, most: int) -> int:
+        """Workers that there is work for, counted no further than `most`."""
+        return self._roster.executing + len(self._suspects) + self._queue.at_least(most)
+
+    def freed(self, active: Active) -> None:
+        """An execution has its slot, and its limits' places, no longer: others may have them."""
+        for place in self._limits.release(active.run):
+            self._queue.wake(place)
+        self._queue.wake(FreeSlot(active.spec.app))
+
+    # After a commit.
+
+    def take_in(self, tick: Tick) -> None:
+        """What the tick has made ready, stopped, or allowed."""
+        if tick.discarded:
+            self._discard(tick.discarded)
+        for permit in tick.permits:
+            self._queue.wake(permit)
+        for function in tick.unpaused:
+            self._limits.unpause(function)
+            self._queue.wake_all(Paused(function))
+        for run in tick.ready:
+            # Suspects as well: only the queue knows which runs it will read from the journal by itself.
+            if run.key not in tick.ended:
+                self._queue.append(run)
+
+    def _discard(self, runs: Container[int]) -> None:
+        self._queue.discard(runs)
+        self._suspects = deque(each for each in self._suspects if each.key not in runs)
+
+    def tell_changed(self, tick: Tick) -> None:
+        """What the journal now has on steps goes to the executions that wait for them; without a slot, later."""
+        for active, key in tick.changed:
+            if active.is_over or active.is_leaving:
+                continue
+            active.changes.append(key)
+            if not self._roster.is_resuming(active):
+                self._tell_steps(tick, active)
+
+    def _tell_steps(self, tick: Tick, active: Active) -> None:
+        for key in active.changes:
+            tick.tell(active.worker, StepChanged(active.claim, self._journal.step(active.run.key, key)))
+        active.changes.clear()
+
+    def start_ready(self, tick: Tick, now: int) -> None:
+        self._limits.now = now
+        while (active := self._roster.resume(self._may_go_on)) is not None:
+            self._limits.hold(active.run)
+            self._tell_steps(tick, active)
+            tick.tell(active.worker, Resume(active.claim))
+        while (run := self._queue.take(self._limits)) is not None:
+            worker = self._roster.freest(self._functions[run.function].app)
+            if run.is_suspect or worker is None:
+                self._suspects.append(run)
+            else:
+                self._start(tick, run, worker, now)
+        self._start_suspects(tick, now)
+
+    def _may_go_on(self, active: Active) -> bool:
+        return self._limits.full_place(active.run) is None
+
+    def _start_suspects(self, tick: Tick, now: int) -> None:
+        while self._suspects:
+            suspect = next((each for each in self._suspects if self._limits.full_place(each) is None), None)
+            worker = None if suspect is None else self._roster.reserve(self._functions[suspect.function].app)
+            if suspect is None or worker is None:
+                break
+            for parked in self._roster.parked(worker).values():
+                if not parked.is_leaving:
+                    self._parking.evict(tick, parked)
+            if not self._roster.is_empty(worker):
+                return  # It gets nothing new until then.
+            self._suspects.remove(suspect)
+            self._start(tick, suspect, worker, now)
+        self._roster.release()
+
+    def _start(self, tick: Tick, run: QueuedRun, worker: int, now: int) -> None:
+        self._last_claim += 1
+        spec = self._functions[run.function]
+        active = Active(self._last_claim, run, spec, worker, now)
+        self._roster.start(active)
+        self._limits.hold(run)
+        self.started.append(active)
+        self._deadlines.started(active)
+        steps = () if run.is_fresh else self._journal.steps(run.key)
+        if steps:
+            # Whether such a step may end at any time, or not before its own, is known for retries and sleeps only.
+            active.waits = {
+                step.key: step.due_at if step.due_at is not None and step.kind in _TIMED else 0
+                for step in steps
+                if step.is_open
+            }
+            self._children.started(active, steps)
+        batch: tuple[StoredEvent, ...] = ()
+        if spec.flow.batch is not None:
+            batch = tuple(self._journal.events_of(run.key))
+        envelope = self._event(run.event).envelope()
+        batched = tuple(event.envelope() for event in batch)
+        tick.tell(worker, Start(active.claim, run.id, spec.local_id, run.attempt, envelope, steps, batched))

@@ -1,0 +1,174 @@
+"""Who holds which place: concurrency by key, slots, paused functions, throttles. What stands in the way of a run.
+
+Places are held by executions that are there, and are gone with them: there is no counter that could leak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from fanout.core import flow
+from fanout.engine.queue import Obstacle, Until
+from fanout.engine.tick import Tick
+from fanout.journal import Journal, QueuedRun
+from fanout.model import FunctionSpec
+
+THROTTLE = "throttle"
+
+
+class Place(NamedTuple):
+    """What executions with the same key share. `function` is empty where a whole app shares it."""
+
+    function: str
+    rule: str
+    key: str
+
+
+class Paused(NamedTuple):
+    function: str
+
+
+class Permit(NamedTuple):
+    """To start one run more than the journal knew of."""
+
+    function: str
+    key: str
+
+
+class FreeSlot(NamedTuple):
+    """A worker of this app that has one."""
+
+    app: str
+
+
+class Limits:
+    """Knows what is executing, by key. A permit to start is durable before it is used."""
+
+    def __init__(self, journal: Journal, *, has_slot: Callable[[str], bool]) -> None:
+        self._journal = journal
+        self._has_slot = has_slot
+        self._functions: dict[str, FunctionSpec] = {}
+        self._held: dict[Place, set[int]] = {}
+        self._places: dict[tuple[str, str], tuple[tuple[Place, int], ...]] = {}
+        self.paused: set[str] = set(journal.paused())
+        self._granted: set[Permit] = set()
+        self._asked: set[Permit] = set()
+        self._not_before: dict[Permit, int] = {}
+        self.now = 0
+        """The time of this tick."""
+
+    def learn(self, functions: dict[str, FunctionSpec]) -> None:
+        self._functions = functions
+        self._places.clear()
+
+    def pause(self, functions: Iterable[str]) -> None:
+        """Runs of these that have not begun wait; those that execute go on."""
+        self.paused.update(functions)
+
+    def unpause(self, function: str) -> None:
+        self.paused.discard(function)
+
+    # Places.
+
+    def _places_of(self, run: QueuedRun) -> tuple[tuple[Place, int], ...]:
+        """The places that the run needs, each with how many there are. One look for each partition."""
+        where = run.function, run.partition
+        places = self._places.get(where)
+        if places is None:
+            if len(self._places) > 4 * 1024:
+                self._places.clear()
+            places = self._places[where] = tuple(self._work_out(run))
+        return places
+
+    def _work_out(self, run: QueuedRun) -> Iterator[tuple[Place, int]]:
+        spec = self._functions.get(run.function)
+        if spec is None or not spec.flow.concurrency:
+            return
+        keys, _ = flow.keys_of(run.partition)
+        for number, (rule, key) in enumerate(zip(spec.flow.concurrency, keys, strict=False)):
+            if rule.scope == "app":
+                yield Place("", f"{spec.app}:{rule.key or ''}", key), rule.limit
+            else:
+                yield Place(run.function, str(number), key), rule.limit
+
+    def hold(self, run: QueuedRun) -> None:
+        """The run executes from now on."""
+        for place, _ in self._places_of(run):
+            self._held.setdefault(place, set()).add(run.key)
+        if self._granted:
+            self._granted.discard(self._permit_of(run))
+
+    def release(self, run: QueuedRun) -> Iterator[Place]:
+        """It does no longer. The places that others may have now."""
+        for place, _ in self._places_of(run):
+            holders = self._held.get(place)
+            if holders is not None:
+                holders.discard(run.key)
+                if not holders:
+                    del self._held[place]
+            yield place
+
+    def full_place(self, run: QueuedRun) -> Place | None:
+        """The first of its places that has no room."""
+        return next((place for place, limit in self._places_of(run) if not self._has_room(place, limit)), None)
+
+    def _has_room(self, place: Place, limit: int) -> bool:
+        return len(self._held.get(place, ())) < limit
+
+    # The gate of the queue.
+
+    def obstacle(self, run: QueuedRun) -> Obstacle | None:
+        spec = self._functions[run.function]
+        if run.function in self.paused:
+            return Paused(run.function)
+        full = self.full_place(run)
+        if full is not None:
+            return full
+        if not self._has_slot(spec.app):
+            return FreeSlot(spec.app)
+        if spec.flow.throttle is None or run.started_at is not None:
+            return None
+        return self._throttled(run)
+
+    def with_room(self, run: QueuedRun) -> Iterable[Obstacle]:
+        return [place for place, limit in self._places_of(run) if self._has_room(place, limit)]
+
+    # Throttles.
+
+    def _permit_of(self, run: QueuedRun) -> Permit:
+        return Permit(run.function, flow.keys_of(run.partition)[1] or "")
+
+    def _throttled(self, run: QueuedRun) -> Obstacle | None:
+        permit = self._permit_of(run)
+        if permit in self._granted:
+            return None
+        at = self._not_before.get(permit)
+        if at is not None and at > self.now:
+            return Until(at)
+        self._asked.add(permit)
+        return permit
+
+    @property
+    def has_questions(self) -> bool:
+        """Whether a run could start if it had a permit."""
+        return bool(self._asked)
+
+    def decide(self, tick: Tick, now: int) -> None:
+        """Grant the permits that were asked for, or say when they may be: after the commit they can be used."""
+        for permit in self._asked:
+            tick.permits.append(permit)
+            spec = self._functions.get(permit.function)
+            rule = None if spec is None else spec.flow.throttle
+            where = permit.function, THROTTLE, permit.key
+            self._not_before.pop(permit, None)
+            if rule is None:
+                self._granted.add(permit)
+                continue
+            verdict = flow.throttle(self._journal.limit_value(*where), now, rule)
+            if verdict.is_allowed:
+                tick.writes.limits[where] = verdict.tat
+                self._granted.add(permit)
+            else:
+                self._not_before[permit] = verdict.allowed_at
+        self._asked.clear()
