@@ -4,6 +4,7 @@ FanoutError
 ├── ConfigError        fanout.toml can't be used
 ├── LoadError          a module of functions can't be loaded
 ├── ExpressionError    an expression is not CEL
+├── CronError          a cron expression can't be used
 ├── EventError         an event is refused; nothing of its request was stored
 ├── UsageError         a command was called in a way that can't work
 ├── NotFoundError      no such run, event or function
@@ -46,6 +47,10 @@ class LoadError(FanoutError):
 
 class ExpressionError(FanoutError):
     """An expression is not CEL: the message says what is wrong with it, and where."""
+
+
+class CronError(FanoutError):
+    """A cron expression can't be used: the message names the field, and the hint is mostly what to write instead."""
 
 
 class EventError(FanoutError):

@@ -6,7 +6,7 @@ Times are integer milliseconds since 1970, UTC.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -114,6 +114,74 @@ class TimeLimits(msgspec.Struct, frozen=True):
 
 
 NO_LIMITS = TimeLimits()
+
+
+class ConcurrencyRule(msgspec.Struct, frozen=True):
+    """At most `limit` runs execute at once: of the function, or of all in the app that have a rule of this key."""
+
+    limit: int
+    key: str | None = None
+    scope: Literal["fn", "app"] = "fn"
+
+
+class ThrottleRule(msgspec.Struct, frozen=True):
+    """`limit` runs start in `period_ms`, evenly spaced but for `burst`; the others wait."""
+
+    limit: int
+    period_ms: int
+    burst: int = 1
+    key: str | None = None
+
+
+class RateLimitRule(msgspec.Struct, frozen=True):
+    """`limit` runs are made in `period_ms`; the others are skipped."""
+
+    limit: int
+    period_ms: int
+    key: str | None = None
+
+
+class DebounceRule(msgspec.Struct, frozen=True):
+    """A run is made when no event has come for `period_ms`, and at the latest `timeout_ms` after the first one."""
+
+    period_ms: int
+    key: str | None = None
+    timeout_ms: int | None = None
+
+
+class BatchRule(msgspec.Struct, frozen=True):
+    """One run for `max_size` events, or for those that came in `timeout_ms`; only for those for which `if_` is true."""
+
+    max_size: int
+    timeout_ms: int
+    key: str | None = None
+    if_: str | None = None
+
+
+class SingletonRule(msgspec.Struct, frozen=True):
+    """One live run at a time: a second one is skipped, or cancels the first."""
+
+    key: str | None = None
+    mode: Literal["skip", "cancel"] = "skip"
+
+
+class FlowRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What decides whether, when and with which others an event's run starts. Keys and conditions are CEL over `event`.
+
+    `priority` gives the seconds by which a run is queued earlier, `idempotency` what only one run in a day may have.
+    """
+
+    concurrency: tuple[ConcurrencyRule, ...] = ()
+    throttle: ThrottleRule | None = None
+    rate_limit: RateLimitRule | None = None
+    debounce: DebounceRule | None = None
+    batch: BatchRule | None = None
+    singleton: SingletonRule | None = None
+    priority: str | None = None
+    idempotency: str | None = None
+
+
+NO_RULES = FlowRules()
 
 
 class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
