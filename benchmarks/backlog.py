@@ -172,6 +172,11 @@ def _prepare(place: Project, events: int, deadline: Deadline) -> None:
                 queued_at=now,
                 due_at=None,
                 replay_of=None,
+                parent=None,
+                parent_step=None,
+                item=None,
+                item_key=None,
+                deadline_at=None,
             )
             for event in accepted
             for number, spec in enumerate(specs, 1)

@@ -1,11 +1,11 @@
-"""The workloads by name. W4 and W5 need what fanout does not have yet: mapping, and waiting for an event."""
+"""The workloads by name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks import backlog, cold, fan_out, latency, payload, soak
+from benchmarks import backlog, cold, fan_out, latency, mapping, payload, sleepers, soak, waits
 from benchmarks.settings import Options, Result
 
 
@@ -24,7 +24,12 @@ WORKLOADS = {
     "W1a": Workload("the same with async functions", fan_out.run_async),
     "W2": Workload("latency: 200 times in turn one event, one function, one step, engine running", latency.run),
     "W3": Workload("cold: `fanout send` of one event with 3 one-step functions, no engine running", cold.run),
+    "W4": Workload("map: one run maps a function of one step over 50,000 items from a generator", mapping.run),
+    "W5": Workload("wait: 100,000 runs wait for an event, told apart by `match`; 200 events wake one each", waits.run),
     "W6": Workload("payload: 200 steps in a row that return 1 MB each", payload.run),
     "W7": Workload("backlog: 1,000,000 queued runs, of which the first 20,000 are worked off (a minute)", backlog.run),
     "W8": Workload("soak: `--runs` runs, 1,000,000 unless told (several minutes)", soak.run),
+    "W9": Workload(
+        "sleep: 100,000 runs sleep for a month, beside 200 that are woken within seconds (a minute)", sleepers.run
+    ),
 }

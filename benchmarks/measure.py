@@ -91,7 +91,14 @@ def memory_mb(pid: int) -> float:
     return _status_mb(pid, "VmRSS")
 
 
+def memory_by_process(root: int) -> dict[int, float]:
+    """The resident memory, by pid, of the process and all that it has started and that still lives."""
+    return {pid: memory_mb(pid) for pid in _tree(root)}
+
+
 def _tree(root: int) -> list[int]:
+    if not can_see_processes():
+        return []
     children: dict[int, list[int]] = {}
     for entry in _PROC.iterdir():
         if entry.name.isdigit() and (stat := _stat(int(entry.name))) is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 
 from benchmarks.measure import BenchmarkError, Deadline
 from fanout import Client
@@ -16,11 +17,15 @@ EVENT = "bench/event"
 
 def send_in_batches(client: Client, events: int, batch: int) -> list[AcceptedEvent]:
     """Send so many events, `batch` of them with each call."""
+    return send_each(client, ({"n": number} for number in range(events)), batch)
+
+
+def send_each(client: Client, data: Iterable[dict[str, object]], batch: int) -> list[AcceptedEvent]:
+    """Send an event with each of these data, `batch` of them with each call."""
     accepted: list[AcceptedEvent] = []
-    for first in range(0, events, batch):
-        accepted += client.send(
-            *({"name": EVENT, "data": {"n": number}} for number in range(first, min(first + batch, events)))
-        )
+    waiting = iter(data)
+    while portion := [{"name": EVENT, "data": each} for each in islice(waiting, batch)]:
+        accepted += client.send(*portion)
     return accepted
 
 
@@ -30,7 +35,7 @@ def follow_to_end(client: Client, accepted: Sequence[AcceptedEvent], deadline: D
     Raises:
         BenchmarkError: the engine has gone, or the time is over.
     """
-    _follow(client, watched_events(accepted), lambda progress: progress.is_over(), deadline)
+    follow(client, watched_events(accepted), deadline)
 
 
 def follow_to_completion(client: Client, watched: Watched, runs: int, deadline: Deadline) -> None:
@@ -39,21 +44,49 @@ def follow_to_completion(client: Client, watched: Watched, runs: int, deadline: 
     Raises:
         BenchmarkError: as above, or they are not.
     """
+    check_counts(follow(client, watched, deadline), {RunState.COMPLETED: runs})
+
+
+def follow_to_waiting(client: Client, watched: Watched, runs: int, deadline: Deadline) -> None:
+    """As above, until all of them wait.
+
+    Raises:
+        BenchmarkError: as above.
+    """
+    check_counts(follow(client, watched, deadline, _is_at_rest), {RunState.WAITING: runs})
+
+
+def _is_at_rest(progress: Progress) -> bool:
+    counts = progress.counts
+    return progress.is_routed and not (counts.get(RunState.QUEUED) or counts.get(RunState.RUNNING))
+
+
+def follow(
+    client: Client,
+    watched: Watched,
+    deadline: Deadline,
+    is_done: Callable[[Progress], bool] = Progress.is_over,
+) -> dict[RunState, int]:
+    """Look whenever the engine has news, until `is_done`; how many runs there were then in each state.
+
+    Raises:
+        BenchmarkError: the engine has gone, or the time is over.
+    """
     counts: dict[RunState, int] = {}
 
     def look(progress: Progress) -> bool:
         counts.clear()
         counts.update(progress.counts)
-        return progress.is_over()
+        return is_done(progress)
 
-    _follow(client, watched, look, deadline)
-    if counts != {RunState.COMPLETED: runs}:
-        found = ", ".join(f"{number:,} {state}" for state, number in counts.items())
-        raise BenchmarkError(f"there should be {runs:,} completed runs, there are: {found or 'none'}")
+    if not client.follow(watched, look, timeout_s=deadline.remaining_s()):
+        deadline.remaining_s()
+        raise BenchmarkError("the engine has gone before the end")
+    return counts
 
 
-def completed(client: Client, watched: Watched) -> int:
-    """How many of these runs are completed by now."""
+def counted(client: Client, watched: Watched) -> dict[RunState, int]:
+    """How many of these runs are in each state by now."""
     counts: dict[RunState, int] = {}
 
     def look(progress: Progress) -> bool:
@@ -61,13 +94,22 @@ def completed(client: Client, watched: Watched) -> int:
         return True
 
     client.follow(watched, look)
-    return counts.get(RunState.COMPLETED, 0)
+    return counts
 
 
-def _follow(client: Client, watched: Watched, is_done: Callable[[Progress], bool], deadline: Deadline) -> None:
-    if not client.follow(watched, is_done, timeout_s=deadline.remaining_s()):
-        deadline.remaining_s()
-        raise BenchmarkError("the engine has gone before the end")
+def completed(client: Client, watched: Watched) -> int:
+    """How many of these runs are completed by now."""
+    return counted(client, watched).get(RunState.COMPLETED, 0)
+
+
+def check_counts(counts: Mapping[RunState, int], expected: Mapping[RunState, int]) -> None:
+    """Raises BenchmarkError unless so many runs are in each of these states, and none in others."""
+    if counts != {state: number for state, number in expected.items() if number}:
+        raise BenchmarkError(f"there should be {_listed(expected)} runs, there are: {_listed(counts) or 'none'}")
+
+
+def _listed(counts: Mapping[RunState, int]) -> str:
+    return ", ".join(f"{number:,} {state}" for state, number in counts.items())
 
 
 def check_runs(runs: Sequence[Run], *, expected: int, steps: int, payload_bytes: int) -> None:

@@ -45,7 +45,7 @@ _encode_json = msgspec.json.Encoder(enc_hook=_encode_other).encode
 decode_json = msgspec.json.Decoder().decode
 
 
-def encode_output(owner: str, value: Any, *, most: int = MAX_OUTPUT_BYTES) -> str:
+def encode_output(owner: str, value: Any, *, verb: str = "returned", most: int = MAX_OUTPUT_BYTES) -> str:
     """The value as JSON text.
 
     Raises:
@@ -56,14 +56,14 @@ def encode_output(owner: str, value: Any, *, most: int = MAX_OUTPUT_BYTES) -> st
         # msgspec writes nan and inf as null, which would come back as None: only then is the value worth a walk.
         not_finite = _not_finite(value) if b"null" in encoded else None
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
-        raise _unrecordable(owner, value, error) from None
+        raise _unrecordable(f"{owner} {verb}", value, error) from None
     if len(encoded) > most:
         raise OutputError(
-            f"{owner} returned {len(encoded):,} bytes of JSON, at most {most:,} can be recorded",
+            f"{owner} {verb} {len(encoded):,} bytes of JSON, at most {most:,} can be recorded",
             hint="write it to a file and return the file's path",
         )
     if not_finite is not None:
-        raise OutputError(f"{owner} returned {not_finite[1]!r} at `{not_finite[0]}`, which JSON does not have")
+        raise OutputError(f"{owner} {verb} {not_finite[1]!r} at `{not_finite[0]}`, which JSON does not have")
     return encoded.decode()
 
 
@@ -75,13 +75,13 @@ def _not_finite(value: Any) -> tuple[str, float] | None:
     return None
 
 
-def _unrecordable(owner: str, value: Any, reason: Exception) -> OutputError:
+def _unrecordable(said: str, value: Any, reason: Exception) -> OutputError:
     path, part, why = _culprit(value, reason)
     if why is not None:
         place = "" if path == "$" else f" at `{path}`"
-        return OutputError(f"{owner} returned a value{place} that can't be recorded as JSON: {why}")
+        return OutputError(f"{said} a value{place} that can't be recorded as JSON: {why}")
     return OutputError(
-        f"{owner} returned a `{type(part).__qualname__}` at `{path}`, which can't be recorded as JSON",
+        f"{said} a `{type(part).__qualname__}` at `{path}`, which can't be recorded as JSON",
         hint="return plain data: numbers, text, lists, dicts, dataclasses, datetimes",
     )
 

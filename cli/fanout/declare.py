@@ -264,6 +264,8 @@ def _cancel_rule(each: object) -> CancelRule:
     if each.match is not None:
         _check_name("`match` of `cancel_on`", each.match)
     if each.if_ is not None:
+        if not isinstance(each.if_, str):
+            raise LoadError(f"`if_` of `cancel_on` has to be the text of an expression, not {each.if_!r}")
         from fanout.core import expressions  # lazy: CEL is slow to load, and few functions use it
 
         try:

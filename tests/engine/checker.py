@@ -2,99 +2,176 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from typing import NamedTuple
+from collections.abc import Container
+from typing import Any, NamedTuple
 
-from tests.engine.scripts import FOREVER, Body, Fail, Function, Step, What, nth
+from fanout.core.expressions import IN_WAITS, parse
+from tests.engine.foretelling import Foretold, Where, foretell, parts_of
+from tests.engine.scripts import Await, Body, Function, Item, Map, Send, Sleep, Step, What
 from tests.engine.simulation import Simulation
 
 FINAL = {"completed", "failed", "cancelled", "skipped"}
+INVOKED = "fanout/function.invoked"
+ENDINGS = {
+    "completed": ("fanout/function.finished",),
+    "failed": ("fanout/function.finished", "fanout/function.failed"),
+    "cancelled": ("fanout/function.cancelled",),
+}
+ENDED = {name for names in ENDINGS.values() for name in names}
 
 
-class Foretold(NamedTuple):
-    """How a script has to end if every attempt is counted once."""
-
+class _Run(NamedTuple):
+    key: int
+    id: str
+    function: str
+    event: int
     state: str
     reason: str | None
-    steps: dict[str, tuple[str, int]]
-    body_failures: int
+    output: str | None
+    attempt: int
+    crashes: int
+    is_suspect: int
+    parent: int | None
+    parent_step: str | None
+    item: int | None
+    replay_of: int | None
 
 
-class _Failed(Exception):  # noqa: N818
-    def __init__(self, fail: Fail) -> None:
-        self.fail = fail
+class _Step(NamedTuple):
+    key: str
+    path: str
+    kind: str
+    state: str
+    attempts: int
+    output: str | None
+    started_at: int
+    ended_at: int | None
+
+    @property
+    def name(self) -> str:
+        return self.key.partition("#")[0]
+
+    @property
+    def number(self) -> int:
+        return int(self.key.partition("#")[2] or 1)
 
 
-class _Crashed(Exception):  # noqa: N818
-    pass
-
-
-def foretell(made: Function) -> Foretold:
-    steps: dict[str, tuple[str, int]] = {}
-    most = made.spec.retries + 1
-    for attempt in range(most):
-        try:
-            _execute(made, attempt, steps)
-        except _Crashed:
-            return Foretold("failed", "crashed", steps, attempt)
-        except _Failed as failed:
-            if not failed.fail.is_retriable or attempt + 1 == most:
-                return Foretold("failed", None, steps, attempt + 1)
-        else:
-            return Foretold("completed", None, steps, attempt)
-    raise AssertionError(made)
-
-
-def _execute(made: Function, attempt: int, steps: dict[str, tuple[str, int]]) -> None:
-    seen: Counter[str] = Counter()
-    for part in made.script:
-        match part:
-            case Step():
-                seen[part.name] += 1
-                key = part.name if seen[part.name] == 1 else f"{part.name}#{seen[part.name]}"
-                if key not in steps:
-                    if part.deaths == FOREVER:
-                        raise _Crashed
-                    steps[key] = _outcome(part, made.spec.retries + 1)
-                if steps[key][0] == "failed" and not part.is_caught:
-                    raise _Failed(Fail(is_retriable=False))
-            case Body():
-                if part.deaths == FOREVER:
-                    raise _Crashed
-                outcome = nth(part.outcomes, attempt)
-                if outcome is not None:
-                    raise _Failed(outcome)
-
-
-def _outcome(step: Step, most: int) -> tuple[str, int]:
-    for attempt in range(most):
-        outcome = nth(step.outcomes, attempt)
-        if outcome is None:
-            return "completed", attempt + 1
-        if not outcome.is_retriable:
-            return "failed", attempt + 1
-    return "failed", most
-
-
-def check(simulation: Simulation) -> None:
-    """All of it; nothing was cancelled or replayed, and no event has a given id."""
+def check(simulation: Simulation, *, cancelled: Container[int] = ()) -> None:
+    """All of it; nothing but these and what they had invoked was cancelled, and no event has a given id."""
+    check_over(simulation)
     check_fan_out(simulation)
     check_history(simulation)
-    for key, function in simulation.rows("SELECT key, function FROM run"):
-        check_run(simulation, key, simulation.functions[function])
+    for run in _runs(simulation):
+        made = simulation.functions[run.function]
+        if run.state == "cancelled":
+            assert run.key in cancelled or _was_left(simulation, run), run
+        elif run.replay_of is None:
+            check_run(simulation, run.key, made)
+        check_children(simulation, run.key, made)
+        check_waits(simulation, run.key, made)
+        check_sent(simulation, run.key)
+
+
+def _was_left(simulation: Simulation, run: _Run) -> bool:
+    """Nobody waits for it any more: its parent was cancelled, or the map it belongs to has failed."""
+    if run.parent is None:
+        return False
+    parent = _run(simulation, run.parent)
+    steps = {each.key: each for each in _steps(simulation, run.parent)}
+    assert run.parent_step is not None
+    return parent.state in ("cancelled", "failed") or steps[run.parent_step].state == "failed"
+
+
+def check_over(simulation: Simulation) -> None:
+    """Every run has ended, and nothing is left that waits."""
+    assert set(simulation.states().values()) <= FINAL
+    for left in (
+        "SELECT key FROM run WHERE due_at IS NOT NULL OR deadline_at IS NOT NULL",
+        "SELECT run, key FROM step WHERE due_at IS NOT NULL OR state IN ('waiting', 'retrying')",
+        "SELECT run, step FROM wait",
+        "SELECT run, step FROM map",
+        "SELECT key FROM request WHERE handled_at IS NULL",
+    ):
+        assert simulation.rows(left) == [], left
+
+
+# Events.
 
 
 def check_fan_out(simulation: Simulation) -> None:
-    """Every accepted event has one run for each function that listens, and every run has ended."""
-    runs = Counter(simulation.rows("SELECT event, function FROM run"))
-    assert runs == Counter(
-        (event.key, each.spec.id)
-        for event in simulation.accepted
-        for each in simulation.functions.values()
-        if event.name in {trigger.name for trigger in each.spec.triggers}
-    )
+    """Every event has one run for each function that listens, and the engine's own one for whom they are meant."""
     assert set(simulation.states().values()) <= FINAL
-    assert simulation.rows("SELECT key FROM run WHERE due_at IS NOT NULL") == []
+    rows = simulation.rows("SELECT event, function FROM run WHERE replay_of IS NULL")
+    expected = Counter(
+        (key, each.spec.id)
+        for key, name in simulation.rows("SELECT key, name FROM event WHERE key > 0")
+        for each in _listeners(simulation, name)
+    )
+    for run in _runs(simulation):
+        expected += Counter(_announced(simulation, run))
+    for key, origin, function in simulation.rows(
+        "SELECT event.key, origin, function FROM event JOIN run ON event = event.key WHERE name = ? AND parent > 0",
+        INVOKED,
+    ):
+        listeners = [] if _is_listener(simulation, origin) else _listeners(simulation, INVOKED)
+        expected += Counter({(key, function), *((key, each.spec.id) for each in listeners)})
+    assert Counter(rows) == expected
+    by_steps = simulation.rows("SELECT count(*) FROM event WHERE key > 0 AND origin IS NOT NULL")[0][0]
+    total = simulation.rows("SELECT count(*) FROM event WHERE key > 0")[0][0]
+    assert total - by_steps == len(simulation.accepted)
+
+
+def _listeners(simulation: Simulation, name: str) -> list[Function]:
+    return [
+        each
+        for each in simulation.functions.values()
+        if any(
+            name.startswith(trigger.name[:-1]) if trigger.name.endswith("*") else name == trigger.name
+            for trigger in each.spec.triggers
+        )
+    ]
+
+
+def _is_listener(simulation: Simulation, run: int) -> bool:
+    """Whether an event of the engine's own has started it, to which it listens."""
+    return bool(
+        simulation.rows(
+            "SELECT 1 FROM run JOIN event ON event = event.key WHERE run.key = ? AND event.key < 0 AND parent IS NULL",
+            run,
+        )
+    )
+
+
+def _announced(simulation: Simulation, run: _Run) -> list[tuple[int, str]]:
+    """(event, function) of the runs that the end of this one has to start: each event once, if somebody hears it."""
+    ((started_by,),) = simulation.rows("SELECT name FROM event WHERE key = ?", run.event)
+    expected = []
+    for name in ENDINGS[run.state]:
+        heard = {each.spec.id for each in _listeners(simulation, name)}
+        on_failure = simulation.functions[run.function].spec.on_failure
+        if name == "fanout/function.failed" and on_failure is not None:
+            heard.add(on_failure)
+        if started_by in ENDED:
+            heard = set()
+        found = simulation.rows("SELECT key, data FROM event WHERE name = ? AND origin = ?", name, run.key)
+        assert len(found) == bool(heard), (run, name, found)
+        for key, data in found:
+            said = json.loads(data)
+            assert (said["run_id"], said["function_id"], said["state"]) == (run.id, run.function, run.state)
+            expected += [(key, each) for each in heard]
+    return expected
+
+
+def check_sent(simulation: Simulation, run: int) -> None:
+    """What its steps sent is there once, and nothing else."""
+    sent = [key for each in _steps(simulation, run) if each.kind == "send" for key in json.loads(each.output or "[]")]
+    events = simulation.rows("SELECT id FROM event WHERE origin = ? AND key > 0", run)
+    assert Counter(sent) == Counter(id_ for (id_,) in events)
+
+
+# History.
 
 
 def check_history(simulation: Simulation) -> None:
@@ -109,7 +186,7 @@ def check_history(simulation: Simulation) -> None:
     for entry in simulation.log:
         where = entry.run, entry.step
         match entry.what:
-            case What.BEGIN:
+            case What.BEGIN | What.WAITS:
                 assert where not in recorded, f"{where} began again"
             case What.RECORDED:
                 assert where not in recorded, f"{where} was recorded twice"
@@ -121,25 +198,192 @@ def check_history(simulation: Simulation) -> None:
     assert {where: output for where, output in outputs.items() if where in recorded} == recorded
 
 
+# Runs.
+
+
 def check_run(simulation: Simulation, run: int, made: Function) -> None:
     """It ended as its script says, alone responsible for what was charged to it."""
-    foretold = foretell(made)
-    ((state, reason, attempt, crashes, is_suspect),) = simulation.rows(
-        "SELECT state, reason, attempt, crashes, is_suspect FROM run WHERE key = ?", run
-    )
-    steps = simulation.steps(run)
-    failures = simulation.failures(run)
-    assert (state, reason, is_suspect) == (foretold.state, foretold.reason, 0), (run, made.spec.id, failures)
+    found, steps, failures = _run(simulation, run), _steps(simulation, run), simulation.failures(run)
+    foretold = _foretold(simulation, run, made)
+    assert (found.state, found.reason, found.is_suspect) == (foretold.state, foretold.reason, 0), (
+        run, made.spec.id, failures,
+    )  # fmt: skip
+    if found.state == "completed":
+        assert found.output == made.returns(_data(simulation, run))
     # The step that kills its worker is never recorded as more than running.
-    assert {key: step for key, step in steps.items() if step[0] in ("completed", "failed")} == foretold.steps
-    assert foretold.reason == "crashed" or all(state in ("completed", "failed") for state, _ in steps.values())
-    for key, (step_state, attempts) in foretold.steps.items():
-        charged = [number for step, number, _ in failures if step == key]
-        assert charged == list(range(attempts - (step_state == "completed")))
+    told = _by_place([each for each in steps if each.state in ("completed", "failed")])
+    assert {where: [(each.state, each.attempts) for each in there] for where, there in told.items()} == foretold.steps
+    assert foretold.reason == "crashed" or all(each.state in ("completed", "failed") for each in steps)
+    for each in steps:
+        charged = [number for step, number, _ in failures if step == each.key]
+        assert each.state not in ("completed", "failed") or charged == [*range(each.attempts - (each.state[0] == "c"))]
     charged = [number for step, number, type_ in failures if not step and type_ != "Crashed"]
-    assert charged == list(range(foretold.body_failures))
-    assert max(attempt + 1, *(attempts for _, attempts in steps.values()), 1) <= made.spec.max_attempts
-    deaths = sum(min(part.deaths, 3) for part in made.script if isinstance(part, Step | Body))
-    assert crashes == sum(type_ == "Crashed" for _, _, type_ in failures)
-    assert crashes <= deaths
-    assert (crashes == 3) is (reason == "crashed")
+    assert charged == [*range(foretold.body_failures)]
+    assert max(found.attempt + 1, *(each.attempts for each in steps), 1) <= made.spec.max_attempts
+    check_crashes(simulation, run, made)
+
+
+def check_crashes(simulation: Simulation, run: int, made: Function) -> None:
+    found = _run(simulation, run)
+    deaths = sum(min(part.deaths, 3) for _, part in parts_of(made.script, made) if isinstance(part, Step | Body))
+    assert found.crashes == sum(type_ == "Crashed" for _, _, type_ in simulation.failures(run))
+    assert found.crashes <= deaths
+    assert (found.crashes == 3) is (found.reason == "crashed")
+
+
+def _foretold(simulation: Simulation, run: int, made: Function) -> Foretold:
+    steps = _by_place(_steps(simulation, run))
+
+    def invoked(where: Where, number: int) -> str:
+        return steps[where][number].state
+
+    data = json.loads(_data(simulation, run))
+    item = Item(data["item"], data["takes_ms"], data["is_failing"]) if "item" in data else None
+    return foretell(made, item, invoked)
+
+
+# What steps waited for.
+
+
+def check_children(simulation: Simulation, run: int, made: Function) -> None:
+    """What an invoke or a map has come to is what its children have."""
+    parts = {(path, part.name): part for path, part in parts_of(made.script, made) if isinstance(part, Map)}
+    for step in _steps(simulation, run):
+        children = _runs(simulation, "parent = ? AND parent_step = ? ORDER BY item", run, step.key)
+        if step.kind not in ("invoke", "map"):
+            assert children == []
+        elif step.kind == "map" and (step.path, step.name) in parts:
+            _check_map(simulation, run, step, parts[step.path, step.name], children)
+        elif step.kind == "invoke":
+            _check_invoke(simulation, run, step, children)
+
+
+def _check_invoke(simulation: Simulation, run: int, step: _Step, children: list[_Run]) -> None:
+    types = [type_ for key, _, type_ in simulation.failures(run) if key == step.key]
+    match step.state, types:
+        case "completed", []:
+            assert [(each.state, each.output) for each in children] == [("completed", step.output)]
+        case "failed", ["LookupError"]:
+            assert children == []
+        case "failed", ["TimeoutError"]:
+            assert len(children) == 1
+        case "failed", [_]:
+            assert [each.state for each in children] in (["failed"], ["cancelled"])
+        case _:
+            assert step.state == "cancelled"
+            assert len(children) == 1
+
+
+def _check_map(simulation: Simulation, run: int, step: _Step, part: Map, children: list[_Run]) -> None:
+    given = [each.as_data() for each in part.items]
+    assert [each.item for each in children] == [*range(len(children))]
+    assert [json.loads(_data(simulation, each.key)) for each in children] == given[: len(children)]
+    if part.has_keys:
+        keys = "SELECT item_key FROM run WHERE parent = ? AND parent_step = ? ORDER BY item"
+        assert [key for (key,) in simulation.rows(keys, run, step.key)] == [str(each["item"]) for each in given][
+            : len(children)
+        ]
+    failed = [each for each in children if each.state != "completed"]
+    messages = simulation.rows("SELECT type, message FROM failure WHERE run = ? AND step = ?", run, step.key)
+    if step.state == "completed":
+        assert len(children) == len(given)
+        assert step.output is not None
+        assert part.is_collecting or not failed
+        value = json.loads(step.output)
+        outputs = [None if each.output is None else json.loads(each.output) for each in children]
+        assert (value["results"] if failed else value) == outputs
+        assert not failed or [int(number) for number in value["errors"]] == [each.item for each in failed]
+    elif step.state == "failed" and messages[0][0] != "LookupError":
+        assert not part.is_collecting
+        assert messages[0][1].partition(":")[0] in [f"item {each.item}" for each in failed]
+
+
+def check_waits(simulation: Simulation, run: int, made: Function) -> None:
+    """A sleep was long enough; a wait got the first event that was accepted after it, and in time, or none."""
+    parts: dict[Where, list[Any]] = {}
+    for path, part in parts_of(made.script, made):
+        if isinstance(part, Sleep | Await | Send):
+            parts.setdefault((path, part.name), []).append(part)
+    for where, steps in _by_place(_steps(simulation, run)).items():
+        for number, step in enumerate(steps):
+            if step.state != "completed" or len(parts.get(where, [])) <= number or step.ended_at is None:
+                continue
+            part = parts[where][number]
+            if isinstance(part, Sleep):
+                assert step.ended_at - step.started_at >= part.ms
+            elif isinstance(part, Await):
+                assert step.output == _heard(simulation, run, step, part), (run, step)
+
+
+def _heard(simulation: Simulation, run: int, step: _Step, part: Await) -> str:
+    id_ = simulation.run_id(run)
+    began = next(
+        number
+        for number, entry in enumerate(simulation.log)
+        if entry.what is What.WAITS and (entry.run, entry.step) == (id_, step.key)
+    )
+    started_by = _envelope(simulation, _run(simulation, run).event)
+    for entry in simulation.log[began:]:
+        if entry.what is What.ACCEPTED and entry.at <= step.started_at + part.timeout_ms:
+            said = _envelope(simulation, entry.event)
+            if _fits(part, json.loads(started_by), json.loads(said)):
+                return said
+    return "null"
+
+
+def _fits(part: Await, started_by: dict[str, Any], said: dict[str, Any]) -> bool:
+    if said["name"] != part.event:
+        return False
+    if part.if_ is not None and not parse(part.if_, variables=IN_WAITS).is_true(**{"event": started_by, "async": said}):
+        return False
+    if part.match is None:
+        return True
+    mine: Any = started_by
+    its: Any = said
+    for name in part.match.split("."):
+        if name not in mine or name not in its:
+            return False
+        mine, its = mine[name], its[name]
+    return bool(mine == its)
+
+
+def _envelope(simulation: Simulation, event: int) -> str:
+    ((id_, name, ts, data),) = simulation.rows("SELECT id, name, ts, data FROM event WHERE key = ?", event)
+    return json.dumps({"id": id_, "name": name, "ts": ts, "data": json.loads(data)}, separators=(",", ":"))
+
+
+# Rows.
+
+
+def _runs(simulation: Simulation, which: str = "1 ORDER BY key", *bindings: object) -> list[_Run]:
+    return [
+        _Run(*row) for row in simulation.rows(f"SELECT {', '.join(_Run._fields)} FROM run WHERE {which}", *bindings)
+    ]
+
+
+def _run(simulation: Simulation, run: int) -> _Run:
+    (found,) = _runs(simulation, "key = ?", run)
+    return found
+
+
+def _data(simulation: Simulation, run: int) -> str:
+    ((data,),) = simulation.rows("SELECT data FROM event JOIN run ON event = event.key WHERE run.key = ?", run)
+    return str(data)
+
+
+def _steps(simulation: Simulation, run: int) -> list[_Step]:
+    """A branch is named by the code that made it, and its path in there: scripts know the path."""
+    found = simulation.rows(
+        """SELECT key, substr(branch, instr(branch, ':') + 1), kind, state, attempts, output, started_at, ended_at
+           FROM step WHERE run = ? ORDER BY position""",
+        run,
+    )
+    return [_Step(*row) for row in found]
+
+
+def _by_place(steps: list[_Step]) -> dict[Where, list[_Step]]:
+    """By branch and name, in the order of the calls."""
+    placed: dict[Where, list[_Step]] = {}
+    for step in sorted(steps, key=lambda each: each.number):
+        placed.setdefault((step.path, step.name), []).append(step)
+    return placed

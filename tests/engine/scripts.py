@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fanout.events import NewEvent
-from fanout.model import Backoff, EventTrigger, FunctionSpec
+from fanout.model import NO_LIMITS, Backoff, CancelRule, EventTrigger, FunctionSpec, TimeLimits
 
 BEGINNING = 1_800_000_000_000
 FOREVER = 10**9
@@ -23,16 +24,22 @@ class Fail(NamedTuple):
     retry_after_ms: int | None = None
 
 
+class Hang(NamedTuple):
+    """The attempt never ends by itself."""
+
+
 OK = None
 FAIL = Fail()
 FATAL = Fail(is_retriable=False)
-Outcome = Fail | None
+HANG = Hang()
+Outcome = Fail | Hang | None
 
 
 class Step(NamedTuple):
     """A step. `outcomes` has one for each attempt, the last of them for all others.
 
     The worker dies in it the first `deaths` times. `is_caught`: the function goes on when it has failed.
+    `is_stubborn`: in a task it can't be cancelled, as in a thread.
     """
 
     name: str
@@ -40,6 +47,7 @@ class Step(NamedTuple):
     takes_ms: int = 1
     deaths: int = 0
     is_caught: bool = False
+    is_stubborn: bool = False
 
 
 class Body(NamedTuple):
@@ -54,36 +62,112 @@ class Silent(NamedTuple):
     """Says nothing by itself: the test speaks for it."""
 
 
-Script = tuple[Step | Body | Silent, ...]
+class Obey(NamedTuple):
+    """Does what the data of its event say: takes so long, and fails. What a map's items are for."""
+
+
+class Sleep(NamedTuple):
+    ms: int
+    name: str = "sleep"
+
+
+class Await(NamedTuple):
+    """`match`: a path at which the event has to equal the one that started the run."""
+
+    event: str
+    timeout_ms: int
+    match: str | None = None
+    if_: str | None = None
+    name: str = "await"
+
+
+class Send(NamedTuple):
+    events: tuple[NewEvent, ...]
+    name: str = "send"
+
+
+class Invoke(NamedTuple):
+    function: str
+    data: str = "{}"
+    timeout_ms: int | None = None
+    is_caught: bool = False
+    name: str = "invoke"
+
+
+class Item(NamedTuple):
+    """An item of a map, and what the function that gets it does."""
+
+    number: int
+    takes_ms: int = 0
+    is_failing: bool = False
+
+    def as_data(self) -> dict[str, Any]:
+        return {"item": self.number, "takes_ms": self.takes_ms, "is_failing": self.is_failing}
+
+
+class Map(NamedTuple):
+    """`has_keys`: an item is known by its number, however many came before it. An item takes `item_ms` to make."""
+
+    function: str
+    items: tuple[Item, ...]
+    max_in_flight: int = 1_000
+    is_collecting: bool = False
+    has_keys: bool = False
+    is_caught: bool = False
+    item_ms: int = 0
+    name: str = "map"
+
+
+class Parallel(NamedTuple):
+    branches: tuple[Script, ...]
+
+
+Waiting = Sleep | Await | Send | Invoke | Map
+Part = Step | Body | Silent | Obey | Waiting | Parallel
+Script = tuple[Part, ...]
+
+
+def parallel(*branches: Part | Script) -> Parallel:
+    """Branches of several parts are tuples; one part need not be."""
+    return Parallel(tuple((each,) if isinstance(each, Part) else each for each in branches))
+
+
+def items(*failing: int, of: int, takes_ms: int = 0) -> tuple[Item, ...]:
+    """So many items, some of which fail."""
+    return tuple(Item(number, takes_ms, number in failing) for number in range(of))
 
 
 class Function(NamedTuple):
     spec: FunctionSpec
     script: Script
 
+    def returns(self, data: str) -> str:
+        """What it returns for an event with this data: JSON text."""
+        item = json.loads(data).get("item")
+        return json.dumps(f"{self.spec.id} is done" + ("" if item is None else f" with {item}"))
+
 
 def function(
     id_: str,
-    *script: Step | Body | Silent,
+    *script: Part,
     on: Collection[str] = ("e",),
     retries: int = 4,
     backoff: Backoff | tuple[float, ...] | None = None,
     is_async: bool = False,
+    cancel_on: tuple[CancelRule, ...] = (),
+    timeouts: TimeLimits = NO_LIMITS,
+    on_failure: str | None = None,
 ) -> Function:
     spec = FunctionSpec(
         id=id_, name=id_, module="m", qualname=id_, file="m.py", line=1, is_async=is_async,
-        triggers=tuple(EventTrigger(name) for name in on), retries=retries, backoff=backoff,
+        triggers=tuple(EventTrigger(name) for name in on), retries=retries, backoff=backoff, cancel_on=cancel_on,
+        timeouts=timeouts, on_failure=on_failure,
     )  # fmt: skip
     return Function(spec, script)
 
 
-def event(
-    name: str = "e",
-    *,
-    id: str | None = None,
-    ts: int | None = None,
-) -> NewEvent:
-    return NewEvent(name=name, data="{}", id=id, ts=ts)
+def event(name: str = "e", *, id: str | None = None, ts: int | None = None, **data: object) -> NewEvent:
+    return NewEvent(name=name, data=json.dumps(data, separators=(",", ":")), id=id, ts=ts)
 
 
 def nth(outcomes: tuple[Outcome, ...], attempt: int) -> Outcome:
@@ -98,6 +182,10 @@ class What(StrEnum):
     BEGIN = "begin"  # the code of a step began
     ACKNOWLEDGED = "acknowledged"  # a worker was told that a step is durable
     RECORDED = "recorded"  # the journal has a completed step
+    WAITS = "waits"  # the journal has a step that waits
+    ACCEPTED = "accepted"  # the journal has an event
+    LEFT = "left"  # an execution left without a result
+    KILLED = "killed"  # the engine killed a worker
     DEATH = "death"  # a worker died of this run
     CRASH = "crash"  # the engine died
 
@@ -112,7 +200,8 @@ class Entry(NamedTuple):
     worker: int = 0
     claim: int = 0
     companions: tuple[int, ...] = ()
-    """Claims that the worker was executing already."""
+    """Claims that the worker had already, parked ones as well."""
+    event: int = 0
 
 
 class Clock:

@@ -1,12 +1,12 @@
 """The whole engine in a simulation: its clock, its workers and its crashes belong to the test; its journal is real.
 
-A function is a script: steps with an outcome for each attempt. Simulated workers execute scripts with the messages
-that real ones send (worker/execution.py, worker/step.py), and write down what they do. Nothing here sleeps, and one
-seed always makes one history.
+A function is a script: steps with an outcome for each attempt, waits, branches. Simulated workers execute scripts with
+the messages that real ones send, and write down what they do. Nothing here sleeps, and one seed always makes one history.
 """
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from fanout.engine.loop import Engine, Settings
+from fanout.engine.loop import DEFAULT_PARK_MS, Engine, Settings
 from fanout.events import NewEvent
 from fanout.journal import AcceptedEvent, Writes
 from fanout.journal.sqlite import SqliteJournal
@@ -25,6 +25,7 @@ from tests.engine.workers import Loading, SimPool
 _PATIENCE_TICKS = 400
 _SPINS = 20
 _MOST_TICKS = 100_000
+_NOTED = {StepState.COMPLETED: What.RECORDED, StepState.WAITING: What.WAITS}
 
 
 class StuckError(AssertionError):
@@ -39,11 +40,8 @@ class CrashingJournal(SqliteJournal):
         self._execute("PRAGMA synchronous = off")  # No test here cuts the power.
         self._simulation = simulation
 
-    def recover(self, now: int) -> None:
-        def write() -> None:
-            super(CrashingJournal, self).recover(now)
-
-        self._simulation.faults.commit(write)
+    def recover(self) -> None:
+        self._simulation.faults.commit(super().recover)
 
     def commit(self, writes: Writes) -> None:
         def write() -> None:
@@ -81,6 +79,8 @@ class Simulation:
         faults: Faults | None = None,
         loading: Sequence[Loading] = (),
         retry_delay_ms: int | None = None,
+        park_ms: int = DEFAULT_PARK_MS,
+        lag: Callable[[], int] = lambda: 0,
     ) -> None:
         self.path = folder / "journal.db"
         self.clock = Clock()
@@ -90,8 +90,10 @@ class Simulation:
         self.functions = {each.spec.id: each for each in functions}
         self.accepted: list[AcceptedEvent] = []
         self.engines = 0
-        self._settings = Settings(processes=processes, slots=slots, retry_delay_ms=retry_delay_ms)
+        self._settings = Settings(processes=processes, slots=slots, retry_delay_ms=retry_delay_ms, park_ms=park_ms)
         self._loading = loading
+        self._lag = lag
+        self._last_event = 0
         self._ids: dict[int, str] = {}
         self._deaths: Counter[tuple[str, str]] = Counter()
         self._serials = count(1)
@@ -111,8 +113,8 @@ class Simulation:
             self.engines += 1
             self.bell = SimBell()
             self.pool = SimPool(
-                self.clock, self.functions, self.log, self.faults,
-                loading=self._loading, deaths=self._deaths, serials=self._serials,
+                self.clock, self.functions, self.log, self.faults, slots=self._settings.slots,
+                loading=self._loading, lag=self._lag, deaths=self._deaths, serials=self._serials,
             )  # fmt: skip
             self._journal = CrashingJournal(self.path, self)
             try:
@@ -138,11 +140,31 @@ class Simulation:
         self.open()
 
     def committed(self, writes: Writes) -> None:
+        now = self.clock()
+        self._note_events()
         self.log += [
-            Entry(What.RECORDED, self.clock(), self.run_id(step.run), step.key, step.attempts, step.output or "")
+            Entry(_NOTED[StepState(step.state)], now, self.run_id(step.run), step.key, step.attempts, step.output or "")
             for step in writes.steps
-            if step.state == StepState.COMPLETED
+            if step.state in _NOTED
         ]
+        came = [(step.run, step.key) for step in writes.resolved] + [(run, key) for _, run, key in writes.gathered]
+        for run, key in came:
+            found = self.rows("SELECT output FROM step WHERE run = ? AND key = ? AND state = 'completed'", run, key)
+            self.log += [Entry(What.RECORDED, now, self.run_id(run), key, 1, output) for (output,) in found]
+        self._check_room(writes)
+
+    def _note_events(self) -> None:
+        new = self.rows("SELECT key, received_at FROM event WHERE key > ? ORDER BY key", self._last_event)
+        for key, at in new:
+            self.log.append(Entry(What.ACCEPTED, at, event=key))
+            self._last_event = key
+
+    def _check_room(self, writes: Writes) -> None:
+        """However many items of a map become runs and end in a tick, no more are there than may be."""
+        for run, step in {(new.parent, new.parent_step) for new in writes.runs if new.item is not None}:
+            most = self.rows("SELECT max_in_flight FROM map WHERE run = ? AND step = ?", run, step)
+            live = "SELECT count(*) FROM run WHERE parent = ? AND parent_step = ? AND ended_at IS NULL"
+            assert not most or self.rows(live, run, step)[0][0] <= most[0][0], f"too many items of {run} {step}"
 
     def run_id(self, run: int) -> str:
         if run not in self._ids:
@@ -154,6 +176,7 @@ class Simulation:
     def send(self, *events: NewEvent) -> list[AcceptedEvent]:
         accepted = self._sender.append_events(events or [event()], self.clock())
         self.accepted += accepted
+        self._note_events()
         self.bell.is_rung = True
         return accepted
 
@@ -204,7 +227,7 @@ class Simulation:
             self.clock.now = max(self.clock(), ahead)
 
     def _is_at_rest(self) -> bool:
-        return self.engine.is_idle() and not self.pool.executing()
+        return self.engine.is_idle() and len(self.pool.executing()) == len(self.pool.parked())
 
     def _next_time(self, *, looks: bool) -> int | None:
         """When the next thing happens: in a worker, to a run that waits, or because the engine wants to look."""
@@ -212,12 +235,16 @@ class Simulation:
         times = [] if at is None else [at]
         if looks or not self._is_at_rest():
             times.append(self.clock() + self.pool.timeout_ms)
-        elif self.engine.next_due is not None and not self.engine.is_stopping:
-            times.append(self.engine.next_due)
+        elif not self.engine.is_stopping:
+            parked_until = self.engine._parking.next_at if self.pool.parked() else None
+            limits = self.engine._deadlines.next_at
+            times += [at for at in (self.engine.next_due, parked_until, limits) if at is not None]
         return min(times, default=None)
 
     def _fence(self, ahead: int) -> None:
         self._spins = self._spins + 1 if ahead <= self.clock() else 0
+        idle = [each for each in self.pool.executing() if each.is_idle() and not each.real.is_parked]
+        assert not idle or self.engine.is_stopping, "an execution waits for steps alone, and keeps its slot"
         self._idle = self._idle + 1 if self.pool.next_at() is None and not self._is_at_rest() else 0
         if self._spins > _SPINS:
             raise StuckError("the engine spins")
@@ -239,6 +266,15 @@ class Simulation:
         """key -> (state, attempts)"""
         found = self.rows("SELECT key, state, attempts FROM step WHERE run = ? ORDER BY position", run)
         return {key: (state, attempts) for key, state, attempts in found}
+
+    def outputs(self, run: int) -> dict[str, Any]:
+        """What its completed steps returned."""
+        found = self.rows("SELECT key, output FROM step WHERE run = ? AND output IS NOT NULL ORDER BY position", run)
+        return {key: json.loads(output) for key, output in found}
+
+    def messages(self, run: int) -> list[tuple[str, str, str]]:
+        """(step, type, message) of its failures, in order."""
+        return [*self.rows("SELECT step, type, message FROM failure WHERE run = ? ORDER BY rowid", run)]
 
     def failures(self, run: int) -> list[tuple[str, int, str]]:
         """(step, attempt, type), in order."""

@@ -6,9 +6,11 @@ import pytest
 
 from fanout.protocol import Start
 from tests.engine.checker import check_history
-from tests.engine.conftest import Simulate
+from tests.engine.conftest import Simulate, every_parking
 from tests.engine.scripts import FATAL, FOREVER, OK, Body, Step, event, function
 from tests.engine.simulation import Simulation
+
+pytestmark = every_parking
 
 
 def all_handled(simulation: Simulation) -> bool:

@@ -7,22 +7,43 @@ import random
 import pytest
 
 from fanout.core.retry import TABLE
-from fanout.model import Backoff, Failure
-from fanout.protocol import StepFailed
+from fanout.model import Backoff
 from tests.engine.checker import check
-from tests.engine.conftest import Simulate
-from tests.engine.scripts import BEGINNING, FAIL, FATAL, OK, Body, Fail, Outcome, Script, Step, function
+from tests.engine.conftest import NEVER, Simulate, every_parking
+from tests.engine.scripts import (
+    BEGINNING,
+    FAIL,
+    FATAL,
+    OK,
+    Body,
+    Fail,
+    Outcome,
+    Script,
+    Step,
+    What,
+    function,
+    parallel,
+)
 from tests.engine.simulation import Simulation
+
+pytestmark = every_parking
 
 TWICE: tuple[Outcome, ...] = (FAIL, FAIL, OK)
 SCRIPTS: dict[str, Script] = {"step": (Step("s", TWICE),), "body": (Step("s"), Body(TWICE), Step("t"))}
 
 
 def waits(simulation: Simulation) -> list[int]:
-    """From each failure to when the run was next picked up."""
-    failed = [at for (at,) in simulation.rows("SELECT at FROM failure ORDER BY rowid")]
-    starts = [each.at for each in simulation.log if each.what == "start"][1:]
-    return [start - at for at, start in zip(failed, starts, strict=True)]
+    """From each failure to when the step's code, or the function's if it is that which failed, began again."""
+    failed = simulation.rows("SELECT step, at FROM failure ORDER BY rowid")
+    return [
+        next(
+            each.at - at
+            for each in simulation.log
+            if each.at >= at and each.what is (What.BEGIN if step else What.START) and each.step == step
+            if each.attempt == number + 1 + bool(step)
+        )
+        for number, (step, at) in enumerate(failed)
+    ]
 
 
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
@@ -91,7 +112,7 @@ def test_what_is_not_retriable_fails_at_once(simulate: Simulate, outcome: Fail) 
     simulation.send()
     simulation.run(for_ms=1_000)
     assert simulation.states() == {1: "failed", 2: "failed"}
-    assert simulation.failures(1) == [("t", 0, "Broken"), ("", 0, "Broken")]
+    assert simulation.failures(1) == [("t", 0, "Broken"), ("", 0, "StepError")]
     assert simulation.failures(2) == [("", 0, "Broken")]
     check(simulation)
 
@@ -182,16 +203,49 @@ def test_a_retry_keeps_its_time_when_the_engine_dies_while_the_run_leaves(simula
     assert simulation.begun("s")[1] == failed_at + 100_000
 
 
-def test_of_parallel_steps_that_failed_none_is_tried_before_its_time(simulate: Simulate) -> None:
-    simulation = simulate(function("a", Step("left", (FAIL, OK)), backoff=(10.0, 20.0)))
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
+def test_of_parallel_steps_that_failed_each_is_tried_at_its_own_time(simulate: Simulate, is_async: bool) -> None:
+    simulation = simulate(
+        function(
+            "a",
+            parallel(
+                Step("left", (FAIL, OK)), Step("middle", (Fail(retry_after_ms=60_000), OK)), Step("right", takes_ms=500)
+            ),
+            backoff=(10.0,),
+            is_async=is_async,
+        )
+    )
     simulation.send()
-    # The simulated function has one branch; the test plays a second, which fails later and for longer.
-    simulation.run(lambda: simulation.pool.executing() != [])
-    claim = simulation.pool.executing()[0].claim
-    now = simulation.clock()
-    broken = Failure("Broken", "right")
-    simulation.pool.post(1, StepFailed(claim, 900, "right", 2, 1, broken, now, now, True, 60_000))
-    simulation.run(lambda: simulation.engine.next_due is not None)
-    assert simulation.engine.next_due == now + 60_000
     simulation.run()
-    assert simulation.begun("left")[1] == now + 60_000 - BEGINNING
+    failed_at = simulation.begun("left")[0] + 1
+    assert simulation.begun("left")[1:] == [failed_at + 10_000]
+    assert simulation.begun("middle")[1:] == [failed_at + 60_000]
+    assert len(simulation.begun("right")) == 1
+    check(simulation)
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
+def test_a_step_is_tried_again_in_place_while_the_execution_is_kept(
+    simulate: Simulate, park_ms: int, is_async: bool
+) -> None:
+    """What is due before the parking ends does not leave its worker; what is due later leaves at once."""
+    simulation = simulate(
+        function("a", Step("one"), Step("s", (FAIL, FAIL, OK)), backoff=(5.0, 5.001), is_async=is_async)
+    )
+    simulation.send()
+    simulation.run()
+    assert len(simulation.entries(What.LEFT)) == {0: 2, NEVER: 0}.get(park_ms, 1)
+    assert len(simulation.entries(What.START)) == 1 + len(simulation.entries(What.LEFT))
+    check(simulation)
+
+
+def test_a_run_whose_step_is_tried_again_waits_for_the_step(simulate: Simulate) -> None:
+    simulation = simulate(function("a", Step("s", (FAIL, OK)), backoff=(100.0,)))
+    simulation.send()
+    simulation.run(for_ms=1_000)
+    failed_at = BEGINNING + simulation.begun("s")[0] + 1
+    assert simulation.rows(
+        "SELECT run.state, run.due_at, step.state, step.due_at FROM run JOIN step ON run.key = run"
+    ) == [("waiting", None, "retrying", failed_at + 100_000)]
+    assert simulation.engine.is_idle()
+    assert simulation.engine.next_due == failed_at + 100_000

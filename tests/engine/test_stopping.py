@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.engine.checker import check
-from tests.engine.conftest import Simulate
+from tests.engine.conftest import Simulate, every_parking
 from tests.engine.scripts import FAIL, FATAL, OK, Body, Step, What, event, function
 from tests.engine.simulation import Simulation
+
+pytestmark = every_parking
 
 
 def stopped(simulation: Simulation) -> None:
@@ -61,7 +63,10 @@ def test_steps_that_fail_while_it_stops_are_counted(simulate: Simulate) -> None:
     simulation.send()
     simulation.run(for_ms=60)
     stopped(simulation)
-    assert [*simulation.states().values()] == ["waiting", "queued", "waiting", "completed"]
+    # A step that is tried again keeps its own time; its run is started to wait for it.
+    assert [*simulation.states().values()] == ["queued", "queued", "waiting", "completed"]
+    ((due_at,),) = simulation.rows("SELECT due_at FROM step WHERE state = 'retrying'")
+    assert due_at == simulation.clock() + 50_000
     simulation.restart()
     simulation.run()
     check(simulation)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from fanout import protocol
 from fanout.errors import LoadError
-from fanout.model import Failure, StepState
+from fanout.model import Failure, StepKind, StepState
 from fanout.protocol import (
+    MapItems,
+    Parked,
     RunCompleted,
     RunEvicted,
     RunFailed,
@@ -14,13 +17,17 @@ from fanout.protocol import (
     StepCompleted,
     StepFailed,
     StepRunning,
+    StepWaits,
     ToEngine,
+    Unpark,
 )
 from tests.engine.checker import check, check_history
-from tests.engine.conftest import Simulate
+from tests.engine.conftest import Simulate, every_parking
 from tests.engine.scripts import FAIL, FOREVER, OK, Body, Entry, Silent, Step, What, event, function
 from tests.engine.simulation import Simulation
 from tests.engine.workers import Loading
+
+pytestmark = every_parking
 
 
 def crashes(simulation: Simulation) -> dict[int, int]:
@@ -267,11 +274,14 @@ def test_a_retry_keeps_its_time_when_the_worker_dies_while_the_run_leaves(simula
     simulation = simulate(function("a", Silent(), backoff=(100.0,)))
     claim = _started(simulation)
     now = simulation.clock()
-    simulation.pool.post(1, StepFailed(claim, 1, "s", 1, 1, Failure("Broken", ""), now, now, True, None))
+    simulation.pool.post(1, StepFailed(claim, "s", "", 1, 1, Failure("Broken", ""), now, now, True, None))
+    simulation.pool.post(1, Parked(claim, ("s",)))
     simulation.run(lambda: simulation.failures(1) != [])
     simulation.pool.lose(1)
     simulation.run(for_ms=1_000)
-    assert simulation.rows("SELECT state, due_at FROM run") == [("waiting", now + 100_000)]
+    assert simulation.rows("SELECT run.state, crashes, step.due_at FROM run JOIN step ON run = run.key") == [
+        ("waiting", 0, now + 100_000)
+    ]
 
 
 # Loading.
@@ -350,19 +360,30 @@ def _started(simulation: Simulation) -> int:
     return simulation.pool.executing()[0].claim
 
 
+_SENT = protocol.SentEvent("x", False, "f", None, "{}", None, None)
+
+
 def _said_under(claim: int) -> list[ToEngine]:
     now, failure = 1, Failure("Broken", "late")
     return [
-        StepRunning(claim, "s", 1, now),
-        StepCompleted(claim, 1, "s", 1, 1, '"late"', now, now),
-        StepFailed(claim, 2, "s", 1, 1, failure, now, now, True, None),
+        StepRunning(claim, "s", "", 1, now),
+        StepCompleted(claim, 1, "s", "", 1, 1, '"late"', now, now),
+        StepCompleted(claim, 1, "s", "", 1, 1, '["x"]', now, now, StepKind.SEND, (_SENT,)),
+        StepFailed(claim, "s", "", 1, 1, failure, now, now, True, None),
+        StepWaits(claim, "s", "", 1, now, protocol.Sleep(10**15)),
+        StepWaits(claim, "s", "", 1, now, protocol.EventWait("f", 10**15, None, None)),
+        StepWaits(claim, "s", "", 1, now, protocol.Invoke("a", "{}", None)),
+        StepWaits(claim, "s", "", 1, now, protocol.Map("a", 10, False)),
+        MapItems(claim, "s", 0, (("{}", None),), True),
+        Parked(claim, ("s",)),
+        Unpark(claim),
         RunFailed(claim, failure, False, None),
         RunEvicted(claim),
         RunCompleted(claim, '"late"'),
     ]
 
 
-@pytest.mark.parametrize("kind", range(6))
+@pytest.mark.parametrize("kind", range(14))
 def test_what_comes_under_a_lost_claim_changes_nothing(simulate: Simulate, kind: int) -> None:
     simulation = simulate(function("a", Silent()))
     claim = _started(simulation)
@@ -377,7 +398,7 @@ def test_what_comes_under_a_lost_claim_changes_nothing(simulate: Simulate, kind:
     assert _everything(simulation) == before
 
 
-@pytest.mark.parametrize("kind", range(6))
+@pytest.mark.parametrize("kind", range(14))
 def test_what_comes_under_a_claim_that_has_ended_changes_nothing(simulate: Simulate, kind: int) -> None:
     simulation = simulate(function("a", Step("s")))
     simulation.send()
@@ -389,7 +410,8 @@ def test_what_comes_under_a_claim_that_has_ended_changes_nothing(simulate: Simul
 
 
 def _everything(simulation: Simulation) -> list[tuple[object, ...]]:
-    return [row for table in ("run", "step", "failure") for row in simulation.rows(f"SELECT * FROM {table}")]
+    tables = ("event", "run", "step", "failure", "wait", "map")
+    return [row for table in tables for row in simulation.rows(f"SELECT * FROM {table}")]
 
 
 def test_a_step_that_was_running_in_a_dead_worker_is_an_attempt_again(simulate: Simulate) -> None:

@@ -1,287 +1,121 @@
-"""Workers without processes: they execute scripts, with the messages of real ones (worker/execution.py, step.py)."""
+"""Workers without processes, and the pool of them: they execute scripts, with the messages of real ones."""
 
 from __future__ import annotations
 
 import heapq
-import json
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import partial
 from itertools import count
-from typing import NamedTuple
+from typing import TYPE_CHECKING, cast
 
-from fanout.engine.loop import NOTE_AFTER_MS
 from fanout.engine.pool import Arrival, Lost
-from fanout.model import Failure, StepState
 from fanout.protocol import (
     HEADER,
     Described,
     Evict,
-    GiveUp,
     Load,
     LoadFailed,
     Recorded,
-    RunCompleted,
-    RunEvicted,
-    RunFailed,
+    Resume,
     ShutDown,
     Start,
-    StepCompleted,
-    StepFailed,
-    StepRunning,
+    StepChanged,
     ToEngine,
     ToWorker,
     frame,
     to_engine_decoder,
     to_worker_decoder,
 )
-from tests.engine.scripts import (
-    FATAL,
-    FOREVER,
-    Body,
-    Clock,
-    Entry,
-    Fail,
-    Faults,
-    Function,
-    Silent,
-    Step,
-    What,
-    nth,
-)
+from fanout.worker.execution import Desk
+from tests.engine.executions import Playing, Waiter
+from tests.engine.scripts import FOREVER, Clock, Entry, Faults, Function, What
+
+if TYPE_CHECKING:
+    from fanout.worker.link import Link
 
 LOAD_MS = 20
 
 
-class _Verdict(StrEnum):
-    RECORDED = "recorded"
-    GIVE_UP = "give up"
-    EVICT = "evict"
+class _Link:
+    """The worker's end of a socket that has always room."""
+
+    def __init__(self, worker: SimWorker) -> None:
+        self.put = self.post = worker.post
+
+    def flush(self) -> None:
+        pass
 
 
-class _Call(NamedTuple):
-    """Wait for what the engine says to this call."""
-
-    number: int
-
-
-class _EvictedError(Exception):
-    pass
-
-
-class _DiedError(Exception):
-    pass
-
-
-class _EndedError(Exception):
-    """The function raised."""
-
-    def __init__(self, message: str, fail: Fail) -> None:
-        super().__init__(message)
-        self.message = message
-        self.fail = fail
-
-
-_Play = Generator[int | _Call, _Verdict, None]
-
-
-class _Execution:
-    """A function being executed: it yields milliseconds to pass, or a call to wait for."""
-
-    def __init__(self, start: Start, made: Function, worker: _SimWorker) -> None:
-        self.start = start
-        self.claim = start.claim
-        self.function = made
-        self.worker = worker
-        self.recorded = {step.key: step for step in start.steps}
-        self.is_evicting = False
-        self.is_inside = False
-        self.is_over = False
-        self.unrecorded: list[int] = []
-        self.failed: list[int] = []
-        self.waits_for: int | None = None
-        self.verdict = _Verdict.RECORDED
-        self._occurrences: Counter[str] = Counter()
-        self._positions = 0
-        self.play = self._play()
-
-    def _play(self) -> _Play:
-        for part in self.function.script:
-            match part:
-                case Step():
-                    yield from self._step(part)
-                case Body():
-                    yield part.takes_ms
-                    self._die(part.deaths, "")
-                    outcome = nth(part.outcomes, self.start.attempt)
-                    if outcome is not None:
-                        raise _EndedError("the body broke", outcome)
-                case Silent():
-                    yield FOREVER
-
-    def _step(self, step: Step) -> _Play:
-        self._occurrences[step.name] += 1
-        self._positions += 1
-        occurrence, position = self._occurrences[step.name], self._positions
-        key = step.name if occurrence == 1 else f"{step.name}#{occurrence}"
-        recorded = self.recorded.get(key)
-        if recorded is not None and recorded.state is StepState.COMPLETED:
-            return
-        if recorded is not None and recorded.state is StepState.FAILED:
-            assert recorded.failure is not None
-            self._step_error(step, key)
-            return
-        yield from self._settle()
-        attempts = 1 if recorded is None else recorded.attempts + 1
-        yield from self._attempt(step, key, position, attempts)
-
-    def _attempt(self, step: Step, key: str, position: int, attempts: int) -> _Play:
-        pool = self.worker.pool
-        started_at = pool.clock()
-        output = json.dumps(f"{key} {next(pool.serials)}")
-        pool.note(
-            Entry(What.BEGIN, started_at, self.start.run_id, key, attempts, output, self.worker.number, self.claim)
-        )
-        self.is_inside = True
-        if step.takes_ms >= NOTE_AFTER_MS:
-            yield NOTE_AFTER_MS
-            self.worker.post(StepRunning(self.claim, key, position, started_at))
-            yield step.takes_ms - NOTE_AFTER_MS
-        else:
-            yield step.takes_ms
-        self.is_inside = False
-        self._die(step.deaths, key)
-        number = next(pool.calls)
-        self.worker.calls[number] = (self, key, output)
-        outcome = nth(step.outcomes, attempts - 1)
-        if outcome is None:
-            self.unrecorded.append(number)
-            self.worker.post(
-                StepCompleted(self.claim, number, key, position, attempts, output, started_at, pool.clock())
-            )
-            if self.function.spec.is_async and self.is_evicting:
-                raise _EvictedError
-            return
-        self.failed.append(number)
-        self.worker.post(
-            StepFailed(
-                self.claim, number, key, position, attempts, Failure("Broken", f"attempt {attempts} of {key}"),
-                started_at, pool.clock(), outcome.is_retriable, outcome.retry_after_ms,
-            )
-        )  # fmt: skip
-        if self.is_evicting:
-            raise _EvictedError
-        if (yield _Call(number)) is not _Verdict.GIVE_UP:
-            raise _EvictedError
-        self._step_error(step, key)
-
-    def _settle(self) -> _Play:
-        while self.unrecorded and not self.is_evicting:
-            if self.unrecorded[-1] in self.worker.calls:
-                yield _Call(self.unrecorded[-1])
-            self.unrecorded.pop()
-        if self.is_evicting:
-            raise _EvictedError
-
-    def _step_error(self, step: Step, key: str) -> None:
-        if not step.is_caught:
-            raise _EndedError(f"step `{key}` failed", FATAL)
-
-    def _die(self, deaths: int, key: str) -> None:
-        pool = self.worker.pool
-        if pool.deaths[self.start.run_id, key] < deaths:
-            pool.deaths[self.start.run_id, key] += 1
-            pool.note(Entry(What.DEATH, pool.clock(), self.start.run_id, key, worker=self.worker.number))
-            raise _DiedError
-
-    def resume(self) -> None:
-        """Go on until it waits. What it says is posted, its end included."""
-        is_waiting, self.waits_for = self.waits_for is not None, None
-        try:
-            wait = self.play.send(self.verdict) if is_waiting else next(self.play)
-        except StopIteration:
-            self._end(RunCompleted(self.claim, json.dumps(f"{self.start.function} is done")))
-        except _EndedError as end:
-            failure = Failure("Broken", end.message)
-            self._end(RunFailed(self.claim, failure, end.fail.is_retriable, end.fail.retry_after_ms))
-        except _EvictedError:
-            self._end(RunEvicted(self.claim))
-        except _DiedError:
-            self.worker.pool.lose(self.worker.number)
-        else:
-            match wait:
-                case _Call(number):
-                    self.waits_for = number
-                case ms:
-                    self.worker.pool.wake(self, ms)
-
-    def settle(self, verdict: _Verdict) -> None:
-        self.verdict = verdict
-        self.worker.pool.wake(self, 0)
-
-    def evict(self) -> None:
-        """As Execution.evict: whoever waits is told; a task is cancelled between steps, a thread leaves at the next."""
-        self.is_evicting = True
-        if not self.function.spec.is_async:
-            waiting = [number for number in (*self.failed, *self.unrecorded) if self.worker.calls.pop(number, None)]
-            if self.waits_for in waiting:
-                self.settle(_Verdict.EVICT)
-        elif not self.is_inside and self.waits_for is not None:
-            self.worker.calls.pop(self.waits_for, None)
-            self.settle(_Verdict.EVICT)
-
-    def _end(self, message: ToEngine) -> None:
-        self.is_over = True
-        del self.worker.executions[self.claim]
-        for number in (*self.unrecorded, *self.failed):
-            self.worker.calls.pop(number, None)
-        self.worker.post(message)
-
-
-class _SimWorker:
-    """One simulated process."""
+class SimWorker:
+    """One simulated process: what worker/__main__.py does with messages."""
 
     def __init__(self, number: int, pool: SimPool) -> None:
         self.number = number
         self.pool = pool
-        self.executions: dict[int, _Execution] = {}
-        self.calls: dict[int, tuple[_Execution, str, str]] = {}
+        self.desk = Desk(cast("Link", _Link(self)))
+        self.executions: dict[int, Playing] = {}
+        self._results: dict[int, tuple[str, str, str]] = {}
 
     def post(self, message: ToEngine) -> None:
         self.pool.post(self.number, message)
 
-    def take(self, message: ToWorker) -> None:
+    def note(self, what: What, playing: Playing, key: str = "") -> None:
+        self.pool.note(
+            Entry(what, self.pool.clock(), playing.start.run_id, key, worker=self.number, claim=playing.claim)
+        )
+
+    def call(self, number: int, playing: Playing, key: str, output: str, waiter: Waiter) -> None:
+        self.desk.calls[number] = waiter
+        self._results[number] = playing.start.run_id, key, output
+
+    def check_slots(self) -> None:
+        going = [each for each in self.executions.values() if each.real.executing]
+        assert len(going) <= self.pool.slots, "more executions run steps than there are slots"
+
+    def take(self, message: ToWorker) -> None:  # noqa: C901 - one case a message
         match message:
             case Start():
                 self._start(message)
             case Recorded(calls):
                 for number in calls:
-                    self._settle(number, _Verdict.RECORDED)
-            case GiveUp(number):
-                self._settle(number, _Verdict.GIVE_UP)
+                    self._wake(number)
+            case StepChanged(claim, step):
+                if claim in self.executions:
+                    self.executions[claim].real.changed(step)
+            case Resume(claim):
+                if claim in self.executions:
+                    self._resume(self.executions[claim])
             case Evict(claim):
                 if claim in self.executions:
-                    self.executions[claim].evict()
+                    self.executions[claim].real.evict()
             case Load() | ShutDown():
                 raise AssertionError(message)
 
     def _start(self, start: Start) -> None:
-        execution = _Execution(start, self.pool.functions[start.function], self)
         companions = tuple(self.executions)
         self.pool.started(Entry(
             What.START, self.pool.clock(), start.run_id, "", start.attempt, "", self.number, start.claim, companions
         ))  # fmt: skip
-        self.executions[start.claim] = execution
-        self.pool.wake(execution, 0)
+        playing = Playing(start, self.pool.functions[start.function], self)
+        self.desk.executions[start.claim] = playing.real
+        self.executions[start.claim] = playing
 
-    def _settle(self, number: int, verdict: _Verdict) -> None:
-        execution, key, output = self.calls.pop(number, (None, "", ""))
-        if execution is None:
-            return
-        if verdict is _Verdict.RECORDED:
-            self.pool.note(Entry(What.ACKNOWLEDGED, self.pool.clock(), execution.start.run_id, key, output=output))
-        if execution.waits_for == number:
-            execution.settle(verdict)
+    def _resume(self, playing: Playing) -> None:
+        playing.real.resumed()
+        if playing.is_async:
+            # What was told just before has not had its turn yet.
+            self.pool.later(0, self.number, playing.rest)
+        else:
+            playing.rest()
+
+    def _wake(self, number: int) -> None:
+        waiter = self.desk.calls.pop(number, None)
+        if waiter is not None:
+            run, key, output = self._results.pop(number)
+            self.pool.note(Entry(What.ACKNOWLEDGED, self.pool.clock(), run, key, output=output))
+            waiter.wake()
 
 
 class Loading(StrEnum):
@@ -294,7 +128,10 @@ class Loading(StrEnum):
 
 
 class SimPool:
-    """The Pool protocol without processes. `loading` is how it goes for each worker started; the rest is fine."""
+    """The Pool protocol without processes. `loading` is how it goes for each worker started; the rest is fine.
+
+    `lag` says how many milliseconds a message is on its way; those of one worker stay in order.
+    """
 
     def __init__(
         self,
@@ -303,25 +140,30 @@ class SimPool:
         log: list[Entry],
         faults: Faults,
         *,
+        slots: int,
         loading: Sequence[Loading] = (),
+        lag: Callable[[], int] = lambda: 0,
         deaths: Counter[tuple[str, str]],
         serials: count[int],
     ) -> None:
         self.clock = clock
         self.functions = functions
         self.faults = faults
+        self.slots = slots
         self.deaths = deaths
         self.serials = serials
         self.calls = count(1)
-        self.workers: dict[int, _SimWorker] = {}
+        self.workers: dict[int, SimWorker] = {}
         self.spawned = 0
         self.arrived = 0
         self.timeout_ms = 0
         self.sent: list[tuple[int, ToWorker]] = []
         self._log = log
         self._loading = loading
-        self._outbox: list[Arrival] = []
-        self._agenda: list[tuple[int, int, _Execution | _SimWorker]] = []
+        self._lag = lag
+        self._outbox: list[tuple[int, int, Arrival]] = []
+        self._agenda: list[tuple[int, int, int, Callable[[], None]]] = []
+        self._last: dict[tuple[int, str], int] = {}
         self._order = count()
 
     # What the engine asks.
@@ -332,24 +174,35 @@ class SimPool:
     def grow(self, size: int) -> None:
         while len(self.workers) < size:
             self.spawned += 1
-            worker = self.workers[self.spawned] = _SimWorker(self.spawned, self)
-            heapq.heappush(self._agenda, (self.clock() + LOAD_MS, next(self._order), worker))
+            worker = self.workers[self.spawned] = SimWorker(self.spawned, self)
+            self.later(LOAD_MS, worker.number, partial(self._load, worker))
 
     def send(self, worker: int, messages: Sequence[ToWorker]) -> None:
         assert messages
         self.faults.send()
         there = self.workers.get(worker)
         if there is not None:
-            for message in to_worker_decoder.decode(frame(messages)[HEADER:]):
-                self.sent.append((worker, message))
-                there.take(message)
+            decoded = to_worker_decoder.decode(frame(messages)[HEADER:])
+            self.sent += [(worker, message) for message in decoded]
+            delay = self._arrives_at(worker, "in") - self.clock()
+            if delay:
+                self.later(delay, worker, partial(self._deliver, there, decoded))
+            else:
+                self._deliver(there, decoded)
 
     def wait(self, timeout_s: float) -> list[Arrival]:
         self.timeout_ms = round(timeout_s * 1000)
         self._go_on()
-        arrivals, self._outbox = self._outbox, []
+        arrivals = []
+        while self._outbox and self._outbox[0][0] <= self.clock():
+            arrivals.append(heapq.heappop(self._outbox)[2])
         self.arrived += len(arrivals)
         return arrivals
+
+    def kill(self, worker: int) -> None:
+        if worker in self.workers:
+            self.note(Entry(What.KILLED, self.clock(), worker=worker))
+            self.lose(worker, "was killed by SIGKILL")
 
     def shut_down(self) -> None:
         self.workers.clear()
@@ -357,12 +210,13 @@ class SimPool:
     # The simulation's side.
 
     def next_at(self) -> int | None:
-        """When something happens in a worker."""
-        while self._agenda and self._is_gone(self._agenda[0][2]):
+        """When something happens in a worker, or arrives from one."""
+        while self._agenda and self._agenda[0][2] not in self.workers:
             heapq.heappop(self._agenda)
-        if self._outbox:
-            return self.clock()
-        return self._agenda[0][0] if self._agenda and self._agenda[0][0] < self.clock() + FOREVER // 2 else None
+        times = [self._outbox[0][0]] if self._outbox else []
+        if self._agenda and self._agenda[0][0] < self.clock() + FOREVER // 2:
+            times.append(self._agenda[0][0])
+        return max(min(times), self.clock()) if times else None
 
     def drop(self) -> None:
         """The engine is gone: each worker ends as soon as it sees that."""
@@ -372,41 +226,51 @@ class SimPool:
 
     def lose(self, worker: int, reason: str = "was killed by SIGSEGV") -> None:
         """This worker dies. What it has said before still arrives."""
-        for execution in self.workers.pop(worker).executions.values():
-            execution.is_over = True
-        self._outbox.append((worker, Lost(reason, ("last", "words"))))
+        for playing in self.workers.pop(worker).executions.values():
+            playing.is_over = True
+        self._arrive(worker, Lost(reason, ("last", "words")))
 
     def post(self, worker: int, message: ToEngine) -> None:
-        self._outbox += [(worker, each) for each in to_engine_decoder.decode(frame([message])[HEADER:])]
+        for each in to_engine_decoder.decode(frame([message])[HEADER:]):
+            self._arrive(worker, each)
 
-    def wake(self, execution: _Execution, ms: int) -> None:
-        heapq.heappush(self._agenda, (self.clock() + ms, next(self._order), execution))
+    def later(self, ms: int, worker: int, do: Callable[[], None]) -> None:
+        """Do it after so long, if the worker is still there."""
+        heapq.heappush(self._agenda, (self.clock() + ms, next(self._order), worker, do))
 
     def note(self, entry: Entry) -> None:
         self._log.append(entry)
 
     def started(self, entry: Entry) -> None:
-        elsewhere = [each for worker in self.workers.values() for each in worker.executions.values()]
-        assert entry.run not in {each.start.run_id for each in elsewhere}, f"{entry.run} is executed twice at once"
+        assert entry.run not in {each.start.run_id for each in self.executing()}, f"{entry.run} is executed twice"
         self.note(entry)
 
-    def executing(self) -> list[_Execution]:
+    def executing(self) -> list[Playing]:
+        """Executions, parked ones as well."""
         return [each for worker in self.workers.values() for each in worker.executions.values()]
 
-    def _is_gone(self, who: _Execution | _SimWorker) -> bool:
-        worker = who if isinstance(who, _SimWorker) else who.worker
-        return worker.number not in self.workers or (isinstance(who, _Execution) and who.is_over)
+    def parked(self) -> list[Playing]:
+        return [each for each in self.executing() if each.real.is_parked]
+
+    def _arrives_at(self, worker: int, direction: str) -> int:
+        at = max(self.clock() + self._lag(), self._last.get((worker, direction), 0))
+        self._last[worker, direction] = at
+        return at
+
+    def _arrive(self, worker: int, message: ToEngine | Lost) -> None:
+        heapq.heappush(self._outbox, (self._arrives_at(worker, "out"), next(self._order), (worker, message)))
+
+    def _deliver(self, worker: SimWorker, messages: list[ToWorker]) -> None:
+        for message in messages:
+            worker.take(message)
 
     def _go_on(self) -> None:
         while self._agenda and self._agenda[0][0] <= self.clock():
-            _, _, who = heapq.heappop(self._agenda)
-            if not self._is_gone(who):
-                if isinstance(who, _Execution):
-                    who.resume()
-                else:
-                    self._load(who)
+            _, _, worker, do = heapq.heappop(self._agenda)
+            if worker in self.workers:
+                do()
 
-    def _load(self, worker: _SimWorker) -> None:
+    def _load(self, worker: SimWorker) -> None:
         number = worker.number
         match self._loading[number - 1] if number <= len(self._loading) else Loading.FINE:
             case Loading.FINE:

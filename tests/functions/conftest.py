@@ -1,4 +1,7 @@
-"""What it takes to test functions alone: a context whose steps just run, and a mail server to send to."""
+"""What it takes to test functions alone: a context whose steps just run, and a mail server to send to.
+
+And to test them in earnest: a project of these functions, driven through the real command.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import asyncio
 import inspect
 import json
 import logging
+import shutil
 import socketserver
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +20,9 @@ from typing import Any
 import pytest
 
 from fanout import Event
+from tests.acceptance.conftest import Project, Result
+
+ROOT = Path(__file__).parents[2]
 
 
 class Steps:
@@ -119,3 +127,44 @@ def mail_server(run: Runner, monkeypatch: pytest.MonkeyPatch) -> Iterator[MailSe
         yield server
         server.shutdown()
         thread.join()
+
+
+class Examples(Project):
+    """The functions of this repository in a folder of their own."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        shutil.copytree(ROOT / "functions", root / "functions", ignore=shutil.ignore_patterns("__pycache__"))
+        (root / "fanout.toml").write_text(
+            '[app]\nid = "examples"\nfunctions = ["functions"]\n[pool]\nprocesses = 2\n[dev]\nretry_delay = 0.05\n'
+        )
+
+    def send_file(self, name: str, **data: Any) -> Result:
+        """Send an event of the folder, with some of its data changed."""
+        event = json.loads((self.root / "functions" / "events" / name).read_text())
+        return self.send(event["name"], {**event["data"], **data})
+
+    def disturb(self, code: str) -> None:
+        """Put a module beside the functions that makes something go wrong: `is_first(name)` is true once, ever."""
+        (self.root / "functions" / "trouble.py").write_text(
+            "import os\nfrom functools import wraps\nfrom pathlib import Path\n\n"
+            "def is_first(name):\n"
+            "    try:\n"
+            "        Path(f'trouble-{name}').touch(exist_ok=False)\n"
+            "    except FileExistsError:\n"
+            "        return False\n"
+            "    return True\n\n" + textwrap.dedent(code)
+        )
+
+    def runs_of(self, id_: str) -> list[dict[str, Any]]:
+        """The runs that an event has caused, with their steps; `id_` is its own, or that of one of them."""
+        runs: list[dict[str, Any]] = self.fanout("trace", id_, "--json").json()["runs"]
+        return runs
+
+    def outbox(self) -> list[str]:
+        return sorted(file.name for file in (self.root / ".fanout" / "outbox").glob("*"))
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> Examples:
+    return Examples(tmp_path)

@@ -42,6 +42,7 @@ def test_the_defaults_are_filled_in(tmp_path: Path) -> None:
         journal=tmp_path / ".fanout" / "journal.db",
         processes=usable_cpus(),
         slots=32,
+        park=5.0,
         dev_retry_delay=None,
     )
 
@@ -56,6 +57,7 @@ path = "../data/./shop.db"
 [pool]
 processes = 1024
 slots = 1
+park = "1m30s"
 [dev]
 retry_delay = "500ms"
 """
@@ -67,6 +69,7 @@ retry_delay = "500ms"
         journal=tmp_path.parent / "data" / "shop.db",
         processes=1024,
         slots=1,
+        park=90.0,
         dev_retry_delay=0.5,
     )
 
@@ -74,6 +77,11 @@ retry_delay = "500ms"
 @pytest.mark.parametrize(("value", "seconds"), [('"1h30m"', 5400.0), ("2", 2.0), ("0.25", 0.25), ("0", 0.0)])
 def test_a_retry_delay_is_text_or_seconds(value: str, seconds: float) -> None:
     assert load(written(f"{MINIMAL}[dev]\nretry_delay = {value}\n")).dev_retry_delay == seconds
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("0", 0.0), ("2.5", 2.5), ('"250ms"', 0.25), ('"366d"', 31_622_400.0)])
+def test_how_long_the_waiting_are_kept_warm_is_text_or_seconds(value: str, seconds: float) -> None:
+    assert load(written(f"{MINIMAL}[pool]\npark = {value}\n")).park == seconds
 
 
 def test_a_journal_elsewhere_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +117,7 @@ NEEDS_ID = "has to be letters, digits, dashes, underscores and dots, not"
         (
             "pool = {slots = 3, zeal = 2}\n" + MINIMAL,
             "`fanout.toml` line 1: `[pool] zeal` is not a setting",
-            "`[pool]` has `processes`, `slots`",
+            "`[pool]` has `processes`, `slots`, `park`",
         ),
         (
             "pool.Slots = 3\n" + MINIMAL,
@@ -146,6 +154,19 @@ NEEDS_ID = "has to be letters, digits, dashes, underscores and dots, not"
             MINIMAL + '[dev]\nretry_delay = "367d"\n',
             f'`fanout.toml` line 5: `[dev] retry_delay` {NEEDS_DELAY} "367d"',
             None,
+        ),
+        (
+            MINIMAL + '[pool]\npark = "for ever"\n',
+            f'`fanout.toml` line 5: `[pool] park` {NEEDS_DELAY} "for ever"',
+            None,
+        ),
+        (MINIMAL + "[pool]\npark = -1\n", f"`fanout.toml` line 5: `[pool] park` {NEEDS_DELAY} -1", None),
+        (MINIMAL + "[pool]\npark = false\n", f"`fanout.toml` line 5: `[pool] park` {NEEDS_DELAY} false", None),
+        (MINIMAL + '[pool]\npark = "367d"\n', f'`fanout.toml` line 5: `[pool] park` {NEEDS_DELAY} "367d"', None),
+        (
+            MINIMAL + '[pool]\nparking = "1s"\n',
+            "`fanout.toml` line 5: `[pool] parking` is not a setting",
+            "did you mean `park`?",
         ),
         (
             MINIMAL + "[journal]\npath = []\n",

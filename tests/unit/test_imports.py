@@ -155,12 +155,19 @@ def test_there_is_no_import_cycle() -> None:
     [
         (("apsw", "sqlite3"), {"journal"}),
         (("typer", "rich", "click"), {"commands"}),
+        (("cel_expr_python",), {"core"}),
         (("concurrent",), {"worker"}),  # threads, for plain steps of async functions
         (("pickle", "marshal", "shelve", "multiprocessing"), set()),
     ],
 )
 def test_a_library_stays_where_it_belongs(libraries: tuple[str, ...], parts: set[str]) -> None:
     assert importers(*libraries) <= parts
+
+
+def test_only_one_module_knows_the_library_of_expressions() -> None:
+    assert [name for name, tree in modules().items() if "cel_expr_python" in ast.unparse(tree)] == [
+        "fanout.core.expressions"
+    ]
 
 
 @pytest.mark.parametrize("word", ["apsw", "sqlite_schema"])
@@ -174,9 +181,11 @@ def test_nothing_forks() -> None:
         f"{name} line {node.lineno}"
         for name, tree in modules().items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and node.attr in ("fork", "forkpty")
+        if (isinstance(node, ast.Attribute) and ast.unparse(node) in ("os.fork", "os.forkpty"))
+        or (isinstance(node, ast.ImportFrom) and node.module == "os")
     ]
     assert forks == []
+    assert importers("posix", "pty") == set()
 
 
 LOADED = """
@@ -184,7 +193,9 @@ import json, sys
 {code}
 print(json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}})))
 """
-HEAVY = {"typer", "click", "rich", "sqlite3", "_sqlite3", "apsw", "croniter", "pydantic", "starlette"}
+HEAVY = {
+    "typer", "click", "rich", "sqlite3", "_sqlite3", "apsw", "croniter", "cel_expr_python", "pydantic", "starlette",
+}  # fmt: skip
 
 
 def loaded(code: str) -> set[str]:
@@ -196,8 +207,24 @@ def loaded(code: str) -> set[str]:
 
 
 def test_what_an_author_imports_is_light() -> None:
-    code = "import fanout; fanout.function, fanout.on, fanout.Context, fanout.Backoff, fanout.NonRetriableError"
-    assert loaded(code) & HEAVY == set()
+    # Who sends events from a program of their own needs a journal, and only tasks need asyncio.
+    names = [name for name in fanout.__all__ if name not in ("AsyncContext", "Client", "connect")]
+    code = "import fanout; " + "; ".join(f"fanout.{name}" for name in names)
+    assert loaded(code) & (HEAVY | {"asyncio"}) == set()
+    assert loaded("import fanout; fanout.connect") & (HEAVY | {"asyncio"}) == {"apsw"}
+
+
+def test_declaring_is_light_too_as_long_as_nothing_has_an_expression() -> None:
+    code = """
+import fanout
+@fanout.function(
+    trigger=fanout.on("app/*"), timeouts=fanout.Timeouts(step="1s"), cancel_on=fanout.CancelOn("a", match="data.id")
+)
+def f(ctx): ...
+"""
+    assert loaded(code) & (HEAVY | {"asyncio"}) == set()
+    with_expression = code.replace('match="data.id"', 'if_="event == async"')
+    assert loaded(with_expression) & (HEAVY | {"asyncio"}) == {"cel_expr_python"}
 
 
 def test_the_package_alone_loads_next_to_nothing() -> None:
@@ -206,6 +233,27 @@ def test_the_package_alone_loads_next_to_nothing() -> None:
 
 def test_a_worker_starts_without_asyncio_too() -> None:
     assert loaded("import fanout.worker.__main__") & (HEAVY | {"asyncio"}) == set()
+
+
+def test_workers_are_started_before_anything_that_talks_to_people_is_imported() -> None:
+    assert loaded("import fanout.commands.main, fanout.engine.local") & (HEAVY | {"asyncio"}) == set()
+
+
+def test_commands_load_what_draws_and_what_evaluates_only_when_they_need_it() -> None:
+    code = """
+from fanout.commands.app import COMMANDS, application
+application([])
+assert all(f"fanout.commands.{name}" in sys.modules for name in COMMANDS)
+"""
+    assert loaded(code) & (HEAVY | {"asyncio"}) == {"apsw", "typer"}
+
+
+def test_the_public_names_as_they_were_decided() -> None:
+    """A second copy, on purpose: what people import is never changed by accident."""
+    assert fanout.__all__ == [
+        "AsyncContext", "Backoff", "CancelOn", "Client", "Context", "Event", "FanoutError", "InvokeError",
+        "NonRetriableError", "RetryAfterError", "StepError", "Timeouts", "connect", "function", "on",
+    ]  # fmt: skip
 
 
 def test_every_public_name_resolves_and_no_other() -> None:

@@ -7,13 +7,13 @@ from importlib.resources import files
 import pytest
 
 from fanout.core.machine import TRANSITIONS, IllegalTransitionError, RunInput, next_state, sources
-from fanout.model import FINAL_STATES, RunState, StepState
+from fanout.model import FINAL_STATES, RunState, StepKind, StepState
 
 SCHEMA = (files("fanout.journal") / "sqlite_schema.sql").read_text()
 
 
-def checked_states(table: str, condition: str) -> list[set[str]]:
-    """What the lists of states hold that stand behind `condition` in the schema of a table."""
+def checked(table: str, condition: str) -> list[set[str]]:
+    """What the lists of words hold that stand behind `condition` in the schema of a table."""
     body = re.search(rf"CREATE TABLE {table} \((.*?)\n\)", SCHEMA, re.DOTALL)
     assert body is not None
     lists = re.findall(rf"{condition}\s*\(([^)]*)\)", body[1])
@@ -42,17 +42,17 @@ def test_the_table_has_a_row_for_each_state_and_leads_nowhere_else() -> None:
 
 def test_the_table_as_it_was_decided() -> None:
     """A second copy, on purpose: a change of the machine is never an accident."""
-    executing = {
+    live = {
         RunInput.RETRY: "waiting",
-        RunInput.LOST: "queued",
         RunInput.COMPLETE: "completed",
         RunInput.FAIL: "failed",
         RunInput.CANCEL: "cancelled",
     }
+    executing = {RunInput.PARK: "waiting", RunInput.LOST: "queued", **live}
     assert {
         "queued": {RunInput.NOTED: "running", **executing},
         "running": executing,
-        "waiting": {RunInput.DUE: "queued", RunInput.CANCEL: "cancelled"},
+        "waiting": {RunInput.DUE: "queued", RunInput.RESUME: "running", **live},
         "completed": {},
         "failed": {},
         "cancelled": {},
@@ -88,7 +88,13 @@ def test_every_live_state_can_reach_a_final_one(state: RunState) -> None:
     assert reached >= {RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED}
 
 
+@pytest.mark.parametrize("happened", RunInput)
+def test_no_input_brings_a_run_back_from_where_it_ended(happened: RunInput) -> None:
+    assert FINAL_STATES.isdisjoint(sources(happened))
+
+
 def test_the_schema_checks_the_same_states() -> None:
-    assert checked_states("run", "CHECK \\(state IN") == [set(RunState)]
-    assert checked_states("run", "CHECK \\(\\(state IN") == [set(FINAL_STATES)]
-    assert checked_states("step", "CHECK \\(state IN") == [set(StepState)]
+    assert checked("run", "CHECK \\(state IN") == [set(RunState)]
+    assert checked("run", "CHECK \\(\\(state IN") == [set(FINAL_STATES)]
+    assert checked("step", "CHECK \\(state IN") == [set(StepState), {StepState.RETRYING, StepState.WAITING}]
+    assert checked("step", "CHECK \\(kind IN") == [set(StepKind)]

@@ -11,39 +11,73 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout import protocol
-from fanout.model import Backoff, EventTrigger, Failure, FunctionSpec, StepState
+from fanout.model import (
+    Backoff,
+    CancelRule,
+    EventTrigger,
+    Failure,
+    FunctionSpec,
+    StepKind,
+    StepState,
+    TimeLimits,
+)
 from fanout.protocol import (
     HEADER,
+    Awaited,
     Described,
+    EventWait,
     Evict,
     FrameReader,
-    GiveUp,
+    FromExecution,
+    Invoke,
     Load,
     LoadFailed,
+    Map,
+    MapItems,
+    Parked,
     Recorded,
     RecordedStep,
+    Resume,
     RunCompleted,
     RunEvicted,
     RunFailed,
+    SentEvent,
     ShutDown,
+    Sleep,
     Start,
+    StepChanged,
     StepCompleted,
     StepFailed,
     StepRunning,
+    StepWaits,
     ToEngine,
     ToWorker,
+    Unpark,
     frame,
     to_engine_decoder,
     to_worker_decoder,
 )
 
 numbers = st.integers(0, 2**63 - 1)
+maybe_number = st.none() | numbers
 texts = st.text(max_size=20)
 maybe_text = st.none() | texts
+some_texts = st.lists(texts, max_size=3).map(tuple)
 failures = st.builds(Failure, texts, texts, texts)
+kinds = st.sampled_from(StepKind)
 recorded_steps = st.builds(
-    RecordedStep, texts, st.sampled_from(StepState), numbers, output=maybe_text, failure=st.none() | failures
+    RecordedStep,
+    texts,
+    texts,
+    st.sampled_from(StepState),
+    numbers,
+    maybe_text,
+    st.none() | failures,
+    maybe_number,
+    st.none() | st.tuples(numbers, numbers),
+    kinds,
 )
+sent_events = st.builds(SentEvent, texts, st.booleans(), texts, maybe_number, texts, maybe_text, maybe_text)
 delays = st.floats(0, 1e9)
 specs = st.builds(
     FunctionSpec,
@@ -59,10 +93,19 @@ specs = st.builds(
     backoff=st.none()
     | st.builds(Backoff, initial=delays, factor=delays, maximum=delays, jitter=delays)
     | st.lists(delays, max_size=3).map(tuple),
+    cancel_on=st.lists(st.builds(CancelRule, texts, maybe_text, maybe_text, maybe_number), max_size=2).map(tuple),
+    timeouts=st.builds(TimeLimits, maybe_number, maybe_number, maybe_number),
+    on_failure=maybe_text,
 )
 
+AWAITED: dict[type[Any], st.SearchStrategy[Any]] = {
+    Sleep: st.builds(Sleep, numbers),
+    EventWait: st.builds(EventWait, texts, numbers, st.none() | st.tuples(texts, texts), maybe_text),
+    Invoke: st.builds(Invoke, texts, texts, maybe_number),
+    Map: st.builds(Map, texts, numbers, st.booleans()),
+}
 FOR_WORKERS: dict[type[Any], st.SearchStrategy[Any]] = {
-    Load: st.builds(Load, texts, st.lists(texts, max_size=3).map(tuple), numbers),
+    Load: st.builds(Load, texts, some_texts, numbers),
     Start: st.builds(
         Start,
         numbers,
@@ -73,21 +116,33 @@ FOR_WORKERS: dict[type[Any], st.SearchStrategy[Any]] = {
         st.lists(recorded_steps, max_size=3).map(tuple),
     ),
     Recorded: st.builds(Recorded, st.lists(numbers, max_size=5).map(tuple)),
-    GiveUp: st.builds(GiveUp, numbers),
+    StepChanged: st.builds(StepChanged, numbers, recorded_steps),
     Evict: st.builds(Evict, numbers),
+    Resume: st.builds(Resume, numbers),
     ShutDown: st.builds(ShutDown),
 }
 FOR_ENGINE: dict[type[Any], st.SearchStrategy[Any]] = {
     Described: st.builds(Described, st.lists(specs, max_size=2).map(tuple)),
     LoadFailed: st.builds(LoadFailed, texts, maybe_text),
-    StepRunning: st.builds(StepRunning, numbers, texts, numbers, numbers),
+    StepRunning: st.builds(StepRunning, numbers, texts, texts, numbers, numbers),
     StepCompleted: st.builds(
-        StepCompleted, numbers, numbers, texts, numbers, numbers, output=texts, started_at=numbers, ended_at=numbers
+        StepCompleted,
+        numbers,
+        numbers,
+        texts,
+        texts,
+        numbers,
+        numbers,
+        texts,
+        numbers,
+        numbers,
+        kinds,
+        st.lists(sent_events, max_size=3).map(tuple),
     ),
     StepFailed: st.builds(
         StepFailed,
         numbers,
-        numbers,
+        texts,
         texts,
         numbers,
         numbers,
@@ -95,10 +150,17 @@ FOR_ENGINE: dict[type[Any], st.SearchStrategy[Any]] = {
         numbers,
         numbers,
         st.booleans(),
-        st.none() | numbers,
+        maybe_number,
+        kinds,
     ),
-    RunCompleted: st.builds(RunCompleted, numbers, texts),
-    RunFailed: st.builds(RunFailed, numbers, failures, st.booleans(), st.none() | numbers),
+    StepWaits: st.builds(StepWaits, numbers, texts, texts, numbers, numbers, st.one_of(list(AWAITED.values()))),
+    MapItems: st.builds(
+        MapItems, numbers, texts, numbers, st.lists(st.tuples(texts, maybe_text), max_size=4).map(tuple), st.booleans()
+    ),
+    Parked: st.builds(Parked, numbers, some_texts),
+    Unpark: st.builds(Unpark, numbers),
+    RunCompleted: st.builds(RunCompleted, numbers, texts, some_texts),
+    RunFailed: st.builds(RunFailed, numbers, failures, st.booleans(), maybe_number, some_texts),
     RunEvicted: st.builds(RunEvicted, numbers),
 }
 to_worker = st.lists(st.one_of(list(FOR_WORKERS.values())), max_size=4)
@@ -125,7 +187,9 @@ def test_each_message_is_a_member_of_the_union_of_its_direction() -> None:
     }
     assert set(get_args(ToWorker)) == set(FOR_WORKERS)
     assert set(get_args(ToEngine)) == set(FOR_ENGINE)
-    assert messages == set(FOR_WORKERS) | set(FOR_ENGINE)
+    assert set(get_args(FromExecution)) == set(FOR_ENGINE) - {Described, LoadFailed}
+    assert set(get_args(Awaited)) == set(AWAITED)
+    assert messages == set(FOR_WORKERS) | set(FOR_ENGINE) | set(AWAITED)
     tags = [each.__struct_config__.tag for each in messages]
     assert len(set(tags)) == len(tags)
 
@@ -148,6 +212,29 @@ def test_a_message_to_the_engine_comes_back_as_it_was(kind: type[Any]) -> None:
         assert to_engine_decoder.decode(bytes(frame([message])[HEADER:])) == [message]
 
     comes_back()
+
+
+@pytest.mark.parametrize("kind", AWAITED)
+def test_what_a_step_waits_for_comes_back_as_it_was(kind: type[Any]) -> None:
+    @settings(max_examples=25)
+    @given(AWAITED[kind])
+    def comes_back(awaited: Awaited) -> None:
+        message = StepWaits(1, "s", "", 1, 2, awaited)
+        assert to_engine_decoder.decode(bytes(frame([message])[HEADER:])) == [message]
+
+    comes_back()
+
+
+def test_every_message_of_an_execution_says_whose_it_is() -> None:
+    """Under a claim that is not held any more it is stale, whatever it says."""
+    assert [each for each in get_args(FromExecution) if each.__struct_fields__[0] != "claim"] == []
+
+
+@pytest.mark.parametrize("state", StepState)
+@pytest.mark.parametrize("due_at", [None, 5])
+def test_a_step_is_open_while_it_waits_for_something_that_has_not_come(state: StepState, due_at: int | None) -> None:
+    step = RecordedStep("s", "", state, 1, None, None, due_at)
+    assert step.is_open is (state is StepState.WAITING or (state is StepState.RETRYING and due_at is not None))
 
 
 TEXTS = ["", "näyttö", "日本語", "🧪\u200d🔬", "\0", "\u2028\r\n", "\U0010ffff", "e\u0301"]

@@ -167,8 +167,7 @@ def test_a_discarded_run_is_not_taken() -> None:
     ready = journal.loaded()
     assert ready.take() == run(0)
     del journal.queued[3]
-    ready.discard(3)
-    ready.discard(77)
+    ready.discard({3, 77})
     assert drain(ready) == [run(1), run(2), run(4)]
 
 
@@ -176,8 +175,48 @@ def test_the_last_run_of_a_partition_can_be_discarded() -> None:
     journal = FakeJournal()
     ready = journal.loaded()
     ready.append(run(1))
-    ready.discard(1)
+    ready.discard({1})
     assert (ready.take(), ready.has_ready(), held(ready)) == (None, False, {})
+
+
+def test_many_are_discarded_at_once_from_all_partitions() -> None:
+    journal = FakeJournal(*[run(key, partition=str(key % 3)) for key in range(30)])
+    ready = journal.loaded()
+    taken = [ready.take() for _ in range(3)]
+    gone = {key for key in range(3, 30) if key % 4}
+    for key in gone:
+        del journal.queued[key]
+    ready.discard(gone)
+    assert [each.key for each in taken if each] == [0, 1, 2]
+    assert sorted(each.key for each in drain(ready)) == [4, 8, 12, 16, 20, 24, 28]
+
+
+def test_what_was_discarded_before_the_window_reached_it_is_not_taken_either() -> None:
+    journal = FakeJournal(*[run(key, rank=key) for key in range(2 * WINDOW)])
+    ready = journal.loaded()
+    assert ready.take() == run(0)
+    for key in range(1, 2 * WINDOW - 1):
+        del journal.queued[key]
+    ready.discard(range(1, 2 * WINDOW - 1))
+    assert drain(ready) == [run(2 * WINDOW - 1, rank=2 * WINDOW - 1)]
+
+
+# Ranks.
+
+
+def test_a_rank_is_the_time_at_which_something_became_ready() -> None:
+    ready = FakeJournal().loaded()
+    assert [ready.rank(now) for now in (100, 100, 250)] == [100, 100, 250]
+
+
+def test_ranks_never_go_back_though_the_clock_does() -> None:
+    ready = FakeJournal().loaded()
+    assert [ready.rank(now) for now in (100, 40, 99, 101)] == [100, 100, 100, 101]
+
+
+def test_ranks_go_on_from_the_last_that_the_journal_has() -> None:
+    ready = ReadyQueue(FakeJournal().fetch, 500)
+    assert [ready.rank(now) for now in (100, 501)] == [500, 501]
 
 
 def test_runs_without_code_wait_in_the_journal_and_are_told_of() -> None:
@@ -311,7 +350,7 @@ class Interleavings(RuleBasedStateMachine):
     @rule(chance=st.randoms(use_true_random=False))
     def cancel(self, chance: random.Random) -> None:
         key = chance.choice(sorted(set(self.journal.queued) - set(self.executing)))
-        self.ready.discard(key)
+        self.ready.discard({key})
         del self.journal.queued[key]
 
     @invariant()

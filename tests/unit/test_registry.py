@@ -131,7 +131,150 @@ def test_functions_may_come_from_a_module_that_is_not_listed(project: Project) -
     assert places(project.load("shop")) == {"one": ("shop_library.py", 2, "shop_library")}
 
 
+HANDLED = """\
+    import fanout
+
+    def refund(ctx):
+        return "refunded"
+
+    @fanout.function(on_failure=refund)
+    def charge(ctx):
+        return "charged"
+
+    @fanout.function(on_failure=refund)
+    def bill(ctx):
+        return "billed"
+    """
+
+
+def test_what_is_run_on_a_failure_is_a_function_too_with_the_place_of_its_own_code(project: Project) -> None:
+    project.write({"shop/mail.py": HANDLED})
+    registered = project.load("shop")
+    assert places(registered) == {
+        "charge": ("shop/mail.py", 6, "shop.mail"),
+        "charge-on-failure": ("shop/mail.py", 3, "shop.mail"),
+        "bill": ("shop/mail.py", 10, "shop.mail"),
+        "bill-on-failure": ("shop/mail.py", 3, "shop.mail"),
+    }
+    assert {id_: each.code(None) for id_, each in registered.items()} == {
+        "charge": "charged",
+        "charge-on-failure": "refunded",
+        "bill": "billed",
+        "bill-on-failure": "refunded",
+    }
+    assert {id_: each.spec.on_failure for id_, each in registered.items()} == {
+        "charge": "charge-on-failure",
+        "charge-on-failure": None,
+        "bill": "bill-on-failure",
+        "bill-on-failure": None,
+    }
+
+
+def test_a_handler_that_is_a_function_itself_is_found_once_however_many_have_it(project: Project) -> None:
+    project.write(
+        {
+            "shop/refunds.py": IMPORT + function("refund"),
+            "shop/orders.py": IMPORT
+            + "from shop.refunds import refund\n\n"
+            + "@fanout.function(on_failure=refund)\ndef charge(ctx): ...\n\n"
+            + "@fanout.function(on_failure=refund)\ndef bill(ctx): ...\n",
+        }
+    )
+    registered = project.load("shop")
+    assert places(registered) == {
+        "charge": ("shop/orders.py", 4, "shop.orders"),
+        "bill": ("shop/orders.py", 7, "shop.orders"),
+        "refund": ("shop/refunds.py", 2, "shop.refunds"),
+    }
+    assert [registered[id_].spec.on_failure for id_ in ("charge", "bill")] == ["refund", "refund"]
+
+
+def test_a_handler_is_found_though_no_module_has_a_name_for_it(project: Project) -> None:
+    code = """\
+        import fanout
+
+        def made():
+            @fanout.function(id="refunds")
+            def refund(ctx): ...
+            return refund
+
+        @fanout.function(on_failure=made())
+        def charge(ctx): ...
+        """
+    project.write({"shop.py": code})
+    assert sorted(project.load("shop")) == ["charge", "refunds"]
+
+
+WRAPPED = """\
+    import functools
+    import fanout
+
+    class Traced:
+        def __init__(self, fn):
+            functools.update_wrapper(self, fn)
+
+        def __call__(self, ctx):
+            return "traced " + self.__wrapped__(ctx)
+
+    class Copied:
+        def __init__(self, fn):
+            vars(self).update(vars(fn))
+
+        def __call__(self, ctx):
+            return "copied"
+
+    def logged(fn):
+        @functools.wraps(fn)
+        def call(ctx):
+            return "logged " + fn(ctx)
+        return call
+
+    @logged
+    @Traced
+    @fanout.function()
+    def charge(ctx):
+        return "charged"
+
+    @Copied
+    @fanout.function()
+    def bill(ctx):
+        return "billed"
+    """
+
+
+def test_a_function_with_other_decorators_around_it_is_called_through_them(project: Project) -> None:
+    project.write({"shop.py": WRAPPED})
+    registered = project.load("shop")
+    assert {id_: each.code(None) for id_, each in registered.items()} == {
+        "charge": "logged traced charged",
+        "bill": "copied",
+    }
+    written = {id_: each.written and each.written.co_name for id_, each in registered.items()}
+    assert written == {"charge": "charge", "bill": None}
+
+
 # What is wrong.
+
+
+def test_a_handler_whose_id_another_function_has_is_named_with_both_places(project: Project) -> None:
+    code = (
+        IMPORT
+        + function("charge_on_failure")
+        + ("def refund(ctx): ...\n\n@fanout.function(on_failure=refund)\ndef charge(ctx): ...\n")
+    )
+    project.write({"shop.py": code})
+    assert project.refusal("shop") == (
+        "`shop.py` line 5: two functions have the id `charge-on-failure`",
+        'the other is in `shop.py` line 2; give one of them `id="..."`',
+    )
+
+
+def test_a_wrong_handler_names_the_function_that_has_it(project: Project) -> None:
+    project.write({"shop/mail.py": IMPORT + "\n@fanout.function(on_failure='refund')\ndef send(ctx): ...\n"})
+    assert project.refusal("shop") == (
+        "`shop/mail.py` line 3: `send`: `on_failure` is 'refund'",
+        "give a `def` or `async def` that takes a context",
+    )
 
 
 def test_two_functions_with_one_id_are_named_with_both_places(project: Project) -> None:

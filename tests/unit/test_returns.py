@@ -669,6 +669,8 @@ def test_an_endless_chain_of_wrappers_ends() -> None:
         (returning(Address), [ADDRESS], [ADDRESS]),
         (returning(tuple[int, ...]), [(1,), ()], [(1,), ()]),
         (returning(Order | None), [None, ORDER], [None, ORDER]),
+        (plain_order, [ORDER, None], [ORDER, None]),
+        (returning(5), [1, None], [1, None]),
         (returning(float), [1, 1.5], [1, 1.5]),
         (lambda: 1, [{"a": 1}], [{"a": 1}]),
         (returning(None), [None], [None]),

@@ -1,167 +1,251 @@
-"""A real worker that is told to leave an execution: it does, whatever it waits for at that moment."""
+"""A worker that is told to leave an execution: it does, whatever it waits for at that moment."""
 
 from __future__ import annotations
 
-import textwrap
-import time
-from collections import deque
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from fanout.engine.pool import LocalPool, Lost
+from fanout.model import StepState
 from fanout.protocol import (
-    Described,
     Evict,
-    GiveUp,
-    Load,
+    Parked,
     Recorded,
+    Resume,
     RunCompleted,
     RunEvicted,
     RunFailed,
-    Start,
     StepCompleted,
     StepFailed,
-    ToEngine,
-    ToWorker,
+    StepWaits,
+    Unpark,
 )
+from tests.worker.conftest import CLAIM, Worker, changed
 
-FENCE_S = 20
+BOTH = pytest.mark.parametrize("kind", ["plain", "task"])
 CODE = """
-    import asyncio
-    import time
-    from pathlib import Path
-    import fanout
-    from fanout import AsyncContext, Context
-
-    GATE = Path(__file__).with_name("gate")
-    BEGUN = Path(__file__).with_name("begun")
+    @fanout.function()
+    def two_plain(ctx: Context):
+        ctx.step.run("one", at_gate)
+        ctx.step.run("two", mark, "two")
 
 
-    def flying(is_good):
-        BEGUN.touch()
-        while not GATE.exists():
-            time.sleep(0.002)
-        if not is_good:
-            raise ValueError("broken")
+    @fanout.function()
+    async def two_task(ctx: AsyncContext):
+        await ctx.step.run("one", at_gate)
+        await ctx.step.run("two", mark, "two")
 
 
-    @fanout.function(trigger=fanout.on("e"))
-    def plain(ctx: Context) -> None:
-        ctx.step.run("one", flying, ctx.event.data["is_good"])
-        ctx.step.run("two", print)
+    def fail_at_gate():
+        at_gate()
+        fail()
 
 
-    @fanout.function(trigger=fanout.on("e"))
-    async def task(ctx: AsyncContext) -> None:
-        await ctx.step.run("one", flying, ctx.event.data["is_good"])
-        await ctx.step.run("two", print)
+    @fanout.function()
+    def failing_plain(ctx: Context):
+        ctx.step.run("one", fail_at_gate)
+        ctx.step.run("two", mark, "two")
+
+
+    @fanout.function()
+    async def failing_task(ctx: AsyncContext):
+        await ctx.step.run("one", fail_at_gate)
+        await ctx.step.run("two", mark, "two")
+
+
+    @fanout.function()
+    def branches_plain(ctx: Context):
+        def flying():
+            ctx.step.run("flying", at_gate)
+            ctx.step.run("after", mark, "after")
+        ctx.step.parallel(lambda: ctx.step.sleep("nap", 3600), flying)
+
+
+    @fanout.function()
+    async def branches_task(ctx: AsyncContext):
+        async def flying():
+            await ctx.step.run("flying", at_gate)
+            await ctx.step.run("after", mark, "after")
+        await asyncio.gather(ctx.step.sleep("nap", 3600), flying())
+
+
+    @fanout.function()
+    def catching_plain(ctx: Context):
+        try:
+            ctx.step.sleep("nap", 3600)
+        except BaseException:
+            pass
+        try:
+            ctx.step.run("two", mark, "two")
+        except BaseException:
+            return "swallowed"
+
+
+    @fanout.function()
+    async def catching_task(ctx: AsyncContext):
+        try:
+            await ctx.step.sleep("nap", 3600)
+        except BaseException:
+            pass
+        try:
+            await ctx.step.run("two", mark, "two")
+        except BaseException:
+            return "swallowed"
+
+
+    @fanout.function()
+    def careful_plain(ctx: Context):
+        try:
+            ctx.step.sleep("nap", 3600)
+        except Exception:
+            mark("swallowed")
+        finally:
+            mark("cleaned")
+
+
+    @fanout.function()
+    async def careful_task(ctx: AsyncContext):
+        try:
+            await ctx.step.sleep("nap", 3600)
+        except Exception:
+            mark("swallowed")
+        finally:
+            mark("cleaned")
+
+
+    @fanout.function()
+    async def between_steps(ctx: AsyncContext):
+        mark("begun")
+        await asyncio.sleep(3600)
+
+
+    @fanout.function()
+    async def goes_on(ctx: AsyncContext):
+        napping = asyncio.create_task(ctx.step.sleep("nap", 3600))
+        while not (HERE / "gate").exists():
+            await asyncio.sleep(0.002)
+        await ctx.step.run("two", mark, "two")
 """
 
 
-class Project:
-    def __init__(self, folder: Path) -> None:
-        (folder / "work.py").write_text(textwrap.dedent(CODE))
-        self._folder = folder
-        self._heard: deque[ToEngine] = deque()
-        self._pool = LocalPool(Load(str(folder), ("work",), 4))
-        self._pool.grow(1)
-        assert isinstance(self.next(), Described)
-
-    def open_gate(self) -> None:
-        (self._folder / "gate").touch()
-
-    def await_step(self) -> None:
-        until = time.monotonic() + FENCE_S
-        while not (self._folder / "begun").exists():
-            assert time.monotonic() < until
-            self.listen()
-
-    def start(self, function: str, *, is_good: bool) -> None:
-        data = '{"is_good":true}' if is_good else '{"is_good":false}'
-        self.send(Start(1, "run", function, 0, ("id", "e", 1, data, None, None)))
-
-    def send(self, *messages: ToWorker) -> None:
-        self._pool.send(1, messages)
-
-    def next(self) -> ToEngine:
-        until = time.monotonic() + FENCE_S
-        while not self._heard:
-            assert time.monotonic() < until, "the worker says nothing"
-            self.listen()
-        return self._heard.popleft()
-
-    def listen(self, timeout_s: float = 0.01) -> None:
-        for _, message in self._pool.wait(timeout_s):
-            assert not isinstance(message, Lost), message
-            self._heard.append(message)
-
-    def close(self) -> None:
-        self._pool.shut_down()
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Iterator[Project]:
-    made = Project(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.mark.parametrize("function", ["plain", "task"])
-def test_it_leaves_after_a_step_whose_record_never_comes(project: Project, function: str) -> None:
+@BOTH
+def test_it_leaves_after_a_step_whose_record_never_comes(worker: Worker, kind: str) -> None:
     """The run was cancelled while the result was on its way: nothing is recorded, and nothing more is said of it."""
-    project.open_gate()
-    project.start(function, is_good=True)
-    assert isinstance(project.next(), StepCompleted)
+    worker.open()
+    worker.start(f"two-{kind}")
+    worker.expect(StepCompleted)
     # Likely it waits for the record by now; if not, it still has to leave.
-    project.listen(0.05)
-    project.send(Evict(1))
-    assert project.next() == RunEvicted(1)
+    worker.is_silent()
+    worker.send(Evict(CLAIM))
+    assert worker.next() == RunEvicted(CLAIM)
+    assert not worker.has("two")
 
 
-@pytest.mark.parametrize("function", ["plain", "task"])
-def test_it_leaves_when_the_step_in_flight_has_ended(project: Project, function: str) -> None:
-    project.start(function, is_good=True)
-    project.await_step()
-    project.send(Evict(1))
-    project.open_gate()
-    assert isinstance(project.next(), StepCompleted)
-    assert project.next() == RunEvicted(1)
+@BOTH
+def test_it_leaves_when_the_step_in_flight_has_ended(worker: Worker, kind: str) -> None:
+    worker.start(f"two-{kind}")
+    worker.await_mark("gate is reached")
+    worker.send(Evict(CLAIM))
+    worker.open()
+    worker.expect(StepCompleted)
+    assert worker.next() == RunEvicted(CLAIM)
+    assert not worker.has("two")
 
 
-@pytest.mark.parametrize("function", ["plain", "task"])
-def test_it_leaves_when_the_step_in_flight_has_failed(project: Project, function: str) -> None:
-    project.start(function, is_good=False)
-    project.await_step()
-    project.send(Evict(1))
-    project.open_gate()
-    assert isinstance(project.next(), StepFailed)
-    assert project.next() == RunEvicted(1)
+@BOTH
+def test_it_leaves_when_the_step_in_flight_has_failed(worker: Worker, kind: str) -> None:
+    worker.start(f"failing-{kind}")
+    worker.await_mark("gate is reached")
+    worker.send(Evict(CLAIM))
+    worker.open()
+    worker.expect(StepFailed)
+    assert worker.next() == RunEvicted(CLAIM)
 
 
-@pytest.mark.parametrize("function", ["plain", "task"])
-def test_it_leaves_a_step_that_waits_for_its_verdict(project: Project, function: str) -> None:
-    project.open_gate()
-    project.start(function, is_good=False)
-    assert isinstance(project.next(), StepFailed)
-    project.send(Evict(1))
-    assert project.next() == RunEvicted(1)
+@BOTH
+def test_it_leaves_a_step_that_waits_for_its_next_attempt(worker: Worker, kind: str) -> None:
+    worker.open()
+    worker.start(f"failing-{kind}")
+    worker.expect(StepFailed)
+    assert worker.next() == Parked(CLAIM, ("one",))
+    worker.send(Evict(CLAIM))
+    assert worker.next() == RunEvicted(CLAIM)
 
 
-@pytest.mark.parametrize("function", ["plain", "task"])
-def test_it_goes_on_when_it_is_told_to(project: Project, function: str) -> None:
-    project.open_gate()
-    project.start(function, is_good=True)
-    for _ in range(2):
-        message = project.next()
-        assert isinstance(message, StepCompleted)
-        project.send(Recorded((message.call,)))
-    assert isinstance(project.next(), RunCompleted)
-    project.start(function, is_good=False)
-    failed = project.next()
-    assert isinstance(failed, StepFailed)
-    project.send(GiveUp(failed.call))
-    ended = project.next()
-    assert isinstance(ended, RunFailed)
-    assert ended.failure.type == "StepError"
+@BOTH
+def test_it_goes_on_when_it_is_told_to(worker: Worker, kind: str) -> None:
+    worker.open()
+    worker.start(f"two-{kind}")
+    worker.expect_recorded("one")
+    worker.expect_recorded("two")
+    assert worker.next() == RunCompleted(CLAIM, "null")
+    worker.start(f"failing-{kind}")
+    worker.expect(StepFailed)
+    worker.expect(Parked)
+    worker.send(changed("one", StepState.FAILED), Resume(CLAIM))
+    assert worker.expect(RunFailed).failure.type == "StepError"
+
+
+@BOTH
+def test_it_leaves_all_branches_when_the_one_in_flight_has_ended_its_step(worker: Worker, kind: str) -> None:
+    worker.start(f"branches-{kind}")
+    worker.expect(StepWaits)
+    worker.await_mark("gate is reached")
+    worker.send(Evict(CLAIM))
+    # The branch that waits leaves at once; the run does only when the other one has said what came of its step.
+    assert worker.is_silent()
+    worker.open()
+    assert worker.expect(StepCompleted).key == "flying"
+    assert worker.next() == RunEvicted(CLAIM)
+    assert not worker.has("after")
+
+
+@BOTH
+def test_a_parked_execution_leaves_at_once(worker: Worker, kind: str) -> None:
+    worker.open()
+    worker.start(f"branches-{kind}")
+    said = {type(message): message for message in (worker.next(), worker.next())}
+    assert set(said) == {StepWaits, StepCompleted}
+    done = said[StepCompleted]
+    assert isinstance(done, StepCompleted)
+    worker.send(Recorded((done.call,)))
+    worker.expect_recorded("after")
+    assert worker.next() == Parked(CLAIM, ("nap",))
+    worker.send(Evict(CLAIM))
+    assert worker.next() == RunEvicted(CLAIM)
+
+
+@BOTH
+def test_code_that_catches_everything_has_no_result_and_does_nothing_more(worker: Worker, kind: str) -> None:
+    worker.start(f"catching-{kind}")
+    worker.expect(StepWaits)
+    worker.expect(Parked)
+    worker.send(Evict(CLAIM))
+    assert worker.next() == RunEvicted(CLAIM)
+    assert not worker.has("two")
+
+
+@BOTH
+def test_code_that_catches_exceptions_does_not_catch_the_eviction_but_cleans_up(worker: Worker, kind: str) -> None:
+    worker.start(f"careful-{kind}")
+    worker.expect(StepWaits)
+    worker.expect(Parked)
+    worker.send(Evict(CLAIM))
+    assert worker.next() == RunEvicted(CLAIM)
+    assert (worker.has("cleaned"), worker.has("swallowed")) == (True, False)
+
+
+def test_a_task_leaves_between_its_steps(worker: Worker) -> None:
+    worker.start("between-steps")
+    worker.await_mark("begun")
+    worker.send(Evict(CLAIM))
+    assert worker.next() == RunEvicted(CLAIM)
+
+
+def test_a_task_that_wants_its_slot_back_may_have_to_leave_instead(worker: Worker) -> None:
+    worker.start("goes-on")
+    worker.expect(StepWaits)
+    worker.expect(Parked)
+    worker.open()
+    assert worker.next() == Unpark(CLAIM)
+    worker.send(Evict(CLAIM))
+    assert worker.next() == RunEvicted(CLAIM)
+    assert not worker.has("two")

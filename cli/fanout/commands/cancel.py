@@ -60,6 +60,6 @@ def _line(run: Run, children: int) -> object:
     line.append(f"  {text.printable(run.function)}")
     if children:
         line.append(f", and {text.count(children, 'run')} that it had invoked")
-    if run.state is not RunState.CANCELLED:
+    if run.state.is_final and run.state is not RunState.CANCELLED:
         line.append(": it ended before it could be cancelled")
     return line

@@ -28,7 +28,9 @@ def register(app: typer.Typer, help_: str) -> None:
 
 def invoke(
     function: Annotated[str, typer.Argument(help="The function's id.", show_default=False)],
-    data: Annotated[str | None, typer.Option(help="The event's data, a JSON object.", show_default="{}")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Its data, a JSON object; {} if left out.", show_default=False)
+    ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Only ask for the run.")] = False,
     timeout: Annotated[
         float | None, typer.Option(help="Wait so many seconds at most (exit code 5).", min=0, show_default=False)
@@ -48,9 +50,9 @@ def invoke(
     if no_wait:
         with Client(settings.journal) as client:
             watched = put(client)
-            has_engine = client.ring() and client.follow(
-                watched, lambda progress: progress.is_routed, timeout_s=_LONGEST_ANSWER_S
-            )
+            has_engine = client.ring()
+            if has_engine:
+                client.follow(watched, lambda progress: progress.is_routed, timeout_s=_LONGEST_ANSWER_S)
         with JournalReader(settings.journal) as reader:
             _print_asked(_invoked(reader, watched, function, []), has_engine=has_engine, as_json=as_json)
         return
@@ -93,5 +95,7 @@ def _print_asked(run: Run | None, *, has_engine: bool, as_json: bool) -> None:
         report.print_json({"runs": [] if run is None else [report.run_json(run)]})
     elif run is not None:
         print(run.id)
-    elif not has_engine:
+    elif has_engine:
+        say("hint: the engine is busy; it will come to it")
+    else:
         say("hint: no engine is running; `fanout serve` runs what was asked for, or the next `fanout send`")

@@ -5,7 +5,6 @@ It decides what is shown and where; tree.py says how.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
@@ -26,11 +25,6 @@ class Alike(NamedTuple):
     @property
     def first(self) -> Member:
         return self.members[0]
-
-    def runs(self, family: Family) -> Iterator[FamilyRun]:
-        """These runs, or those that these events have started."""
-        for member in self.members:
-            yield from family.runs_of(member) if isinstance(member, FamilyEvent) else (member,)
 
 
 class Left(NamedTuple):
@@ -129,7 +123,3 @@ def _label(member: Member) -> tuple[str, ...]:
     if isinstance(member, FamilyEvent):
         return ("event", member.name)
     return ("run", member.function, member.parent_step or "", "replay" if member.replay_of else "")
-
-
-def states(runs: Iterator[FamilyRun]) -> Counter[RunState]:
-    return Counter(run.state for run in runs)

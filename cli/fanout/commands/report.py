@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _REFRESH_S = 0.125
 _MOST_LIVE_RUNS = 2_000
 _MOST_LINES = 100
-MOST_MEMBERS = 100_000
+MOST_MEMBERS = 200_000
 """So many runs of a family are told apart at most."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -102,7 +103,7 @@ class _Drawing:
         if self._traced is not None:
             drawn.append(f"  {text.short_id(run.id)}", style="dim")
         if run.due_at is not None:
-            drawn.append(f"  until {text.clock(run.due_at)}", style="yellow")
+            drawn.append(f"  until {text.clock(run.due_at, is_short=self._is_narrow)}", style="yellow")
         if run.attempts > 1:
             drawn.append(f"  {run.attempts} attempts", style="yellow")
         if run.replay_of is not None:
@@ -131,12 +132,14 @@ class _Drawing:
         return [drawn]
 
     def _alike(self, drawn: Text, alike: Alike) -> None:
-        """A name, how many times it is there, and the states: 49,990 completed, 10 failed."""
-        name, style = (alike.first.name, "bold") if isinstance(alike.first, FamilyEvent) else (alike.first.function, "")
-        drawn.append(text.printable(name), style=style)
-        drawn.append(f" {text.times(len(alike.members))}")
-        runs = list(alike.runs(self._family))
-        for number, (said, style) in enumerate(text.states(layout.states(iter(runs)))):
+        """A name, how many times it is there, and of runs the states: 49,990 completed, 10 failed."""
+        if isinstance(alike.first, FamilyEvent):
+            drawn.append(text.printable(alike.first.name), style="bold")
+            drawn.append(f" {text.times(len(alike.members))}")
+            return
+        drawn.append(f"{text.printable(alike.first.function)} {text.times(len(alike.members))}")
+        runs = [member for member in alike.members if isinstance(member, FamilyRun)]
+        for number, (said, style) in enumerate(text.states(Counter(run.state for run in runs))):
             drawn.append(", " if number else "  ")
             drawn.append(said, style=style)
         began = [run.started_at for run in runs if run.started_at is not None]

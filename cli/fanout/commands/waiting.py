@@ -108,6 +108,7 @@ def put_and_ask(config: Config, put: Put) -> None:
 
     Raises:
         LoadError: the code can't be loaded; the request is in the journal all the same.
+        KeyboardInterrupt: somebody would not wait; the same holds then.
     """
     watched: Watched | None = None
     while True:
@@ -131,12 +132,12 @@ def _answer(own: LocalEngine, put: Put, watched: Watched | None) -> None:
         asked = watched or put(client)
     try:
         own.load()
-    except LoadError as error:
-        if error.hint:
-            say(f"hint: {printable(error.hint)}")
-        raise LoadError(error.message, hint="what was asked for is stored: the next engine that runs does it") from None
+    except LoadError:
+        say("what was asked for is stored: the next engine does it, once the code can be loaded")
+        raise
     with JournalReader(own.config.journal) as reader:
-        own.run(lambda: reader.progress(asked).is_over())
+        if own.run(lambda: reader.progress(asked).is_over()) is not Ending.DONE:
+            raise KeyboardInterrupt
 
 
 def _follow(

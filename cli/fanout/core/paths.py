@@ -17,6 +17,17 @@ def value_at(event: Mapping[str, Any], path: str) -> str | None:
         if not isinstance(value, dict) or name not in value:
             return None
         value = value[name]
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return _encode(value).decode()
+    return _encode(_whole(value)).decode()
+
+
+def _whole(value: Any) -> Any:
+    """The value with its whole floats as integers."""
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case list():
+            return [_whole(each) for each in value]
+        case dict():
+            return {name: _whole(each) for name, each in value.items()}
+        case _:
+            return value

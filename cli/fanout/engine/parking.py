@@ -21,7 +21,8 @@ class Parking:
         self._timers = timers
         self._park_ms = park_ms
         self._most = slots * PARKED_A_SLOT
-        self._leaving: deque[tuple[int, Active, int]] = deque()
+        self._leaving: deque[tuple[int, int, int]] = deque()
+        """(when, claim, stint): numbers, for most are gone long before."""
 
     @property
     def next_at(self) -> int | None:
@@ -40,7 +41,7 @@ class Parking:
         if active.run.is_suspect or not self._may_go_on_soon(active, now):
             self.evict(tick, active)
             return
-        self._leaving.append((now + self._park_ms, active, active.stint))
+        self._leaving.append((now + self._park_ms, active.claim, active.stint))
         there = self._roster.parked(active.worker)
         if len(there) > self._most:
             longest = next((each for each in there.values() if each.is_parked and not each.is_leaving), active)
@@ -50,10 +51,16 @@ class Parking:
         return self._park_ms > 0 and min(active.waits.values(), default=0) <= now + self._park_ms
 
     def look(self, tick: Tick, now: int) -> None:
-        while self._leaving and self._leaving[0][0] <= now:
-            _, active, stint = self._leaving.popleft()
-            if active.is_parked and active.stint == stint and not active.is_over and not active.is_leaving:
+        while self._leaving:
+            leaves_at, claim, stint = self._leaving[0]
+            active = self._roster.active.get(claim)
+            if active is None or active.stint != stint or not active.is_parked or active.is_leaving:
+                self._leaving.popleft()  # It went on, or had to leave already.
+            elif leaves_at <= now:
+                self._leaving.popleft()
                 self.evict(tick, active)
+            else:
+                return
 
     def evict(self, tick: Tick, active: Active) -> None:
         """It leaves; the run comes back later, with its recorded steps."""

@@ -56,6 +56,7 @@ class Roster:
         self._resuming: dict[int, deque[Active]] = {}
         self._apps: dict[int, str] = {}
         self._reserved: int | None = None
+        self._woken: set[int] = set()
         self.active: dict[int, Active] = {}
         self.by_run: dict[int, Active] = {}
 
@@ -67,8 +68,9 @@ class Roster:
 
     @property
     def executing(self) -> int:
-        """How many executions have a slot, or wait for one to go on."""
-        return len(self.active) - sum(map(len, self._parked.values())) + sum(map(len, self._resuming.values()))
+        """How many executions have a slot, or wait for one to go on, or to leave and be started again."""
+        resuming = sum(map(len, self._resuming.values()))
+        return len(self.active) - sum(map(len, self._parked.values())) + resuming + len(self._woken)
 
     def join(self, worker: int, app: str) -> None:
         self._workers[worker] = set()
@@ -109,6 +111,7 @@ class Roster:
 
     def _forget(self, active: Active) -> None:
         active.is_over = True
+        self._woken.discard(active.claim)
         del self.active[active.claim]
         if self.by_run.get(active.run.key) is active:
             del self.by_run[active.run.key]
@@ -127,6 +130,10 @@ class Roster:
     def resume_later(self, active: Active) -> None:
         """It goes on when its worker has a slot for it."""
         self._resuming[active.worker].append(active)
+
+    def start_again_later(self, active: Active) -> None:
+        """It is leaving, and its run goes on from the queue when it has left."""
+        self._woken.add(active.claim)
 
     def is_resuming(self, active: Active) -> bool:
         return active in self._resuming[active.worker]

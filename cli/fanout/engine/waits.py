@@ -129,7 +129,9 @@ class Waits:
         active.is_parked = False
         active.is_noted = True
         tick.writes.resumed.append((active.run.key, active.run.attempt))
-        if not active.is_leaving:
+        if active.is_leaving:
+            self._roster.start_again_later(active)
+        else:
             self._roster.resume_later(active)
 
     def _ready(self, tick: Tick, run: int, now: int, *, because_of_step: bool = False) -> None:

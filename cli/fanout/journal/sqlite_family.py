@@ -42,11 +42,11 @@ _COUNTS = """
 # A run whose children are live waits for them: what those wait for is what people want to know.
 _WAITING = """
   SELECT run.key, coalesce(run.due_at, (SELECT min(step.due_at) FROM step
-           WHERE step.run = run.key AND step.state IN ('waiting', 'retrying'))) AS due_at, count(*) OVER ()
+           WHERE step.run = run.key AND step.state IN ('waiting', 'retrying'))) AS goes_on_at, count(*) OVER ()
   FROM family CROSS JOIN run ON run.key = family.run
   WHERE family.state = 'waiting'
     AND NOT EXISTS (SELECT 1 FROM run child WHERE child.parent = run.key AND child.ended_at IS NULL)
-  ORDER BY due_at IS NULL, due_at LIMIT """
+  ORDER BY goes_on_at IS NULL, goes_on_at LIMIT """
 _ANCESTORS = """
   WITH RECURSIVE above (event, run, depth) AS (
     SELECT ?1, ?2, 0
@@ -126,9 +126,10 @@ def family(query: Query, watched: Watched, limit: int) -> Family:
         # Events that started nothing belong to it as well.
         columns, source = "event.key, run.key", "event LEFT JOIN run ON run.event = event.key"
         roots = "event.key BETWEEN ?1 AND ?2"
+    # One more than it may be tells whether there are more.
     rows = query(_TREE.format(columns=columns, source=source, roots=roots, limit=limit + 1), bindings)
     found = Family(is_cut=len(rows) > limit)
-    for is_root, *row in rows[:limit]:
+    for is_root, *row in rows:
         _add(found, row, is_root=bool(is_root))
     if found.is_cut:
         found.counts = Counter(counts(query, watched))

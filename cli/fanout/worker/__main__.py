@@ -20,6 +20,7 @@ from fanout.protocol import (
     Load,
     LoadFailed,
     Recorded,
+    RecordedStep,
     Resume,
     RunFailed,
     ShutDown,
@@ -30,6 +31,7 @@ from fanout.protocol import (
 from fanout.worker.execution import Desk, Execution
 from fanout.worker.link import Link
 from fanout.worker.registry import Registered, load
+from fanout.worker.resting import rest_soon
 from fanout.worker.slots import ThreadSlots
 from fanout.worker.step import ThreadWaiter
 
@@ -67,7 +69,7 @@ class Worker:
                     for number in calls:
                         self._wake(number, told)
                 case StepChanged(claim, step):
-                    self._tell(claim, partial(Execution.changed, step=step), told)
+                    self._tell(claim, partial(_change, step=step), told)
                 case Resume(claim):
                     self._tell(claim, _resume, told)
                 case Evict(claim):
@@ -85,7 +87,7 @@ class Worker:
             gone = Failure("LoadError", f"the code has no function `{start.function}` any more")
             self._desk.link.post(RunFailed(start.claim, gone, True, None))
             return
-        execution = Execution(start, self._desk, function.spec, function.code.__code__)
+        execution = Execution(start, self._desk, function.spec, function.written)
         self._desk.executions[start.claim] = execution
         if function.spec.is_async:
             starts.append((execution, function))
@@ -110,21 +112,20 @@ class Worker:
             what(execution)
 
 
+def _change(execution: Execution, step: RecordedStep) -> None:
+    execution.changed(step)
+    if execution.spec.is_async:
+        rest_soon(execution)
+
+
 def _resume(execution: Execution) -> None:
+    """It goes on. What it was woken for may be nothing that any of it waits for."""
     execution.resumed()
     if execution.spec.is_async:
-        from asyncio import get_running_loop  # it is loaded: the execution is a task
-
-        # What was told just before has not had its turn yet.
-        get_running_loop().call_soon(_rest, execution)
+        rest_soon(execution)
     else:
-        _rest(execution)
-
-
-def _rest(execution: Execution) -> None:
-    """What it was woken for may be nothing that any of it waits for."""
-    execution.rest()
-    execution.desk.link.flush()
+        execution.rest()
+        execution.desk.link.flush()
 
 
 def _loop_slots() -> LoopSlots:

@@ -66,7 +66,10 @@ def at(what: str, moment: Moment) -> int:
             raise UsageError(f"{what} is {moment!r}, not a time such as `2027-01-31T09:00:00+01:00`") from None
     if not isinstance(moment, datetime):
         raise UsageError(f"{what} has to be a datetime, or text such as `2027-01-31T09:00`, not {moment!r}")
-    due_at = math.ceil(moment.astimezone(UTC).timestamp() * 1000)
+    try:
+        due_at = math.ceil(moment.astimezone(UTC).timestamp() * 1000)
+    except (OverflowError, ValueError):  # Python's first or last day, in another zone
+        raise UsageError(f"{what} is {moment.isoformat()}, which is no time in UTC") from None
     if due_at > now_ms() + MAX_WAIT_S * 1000:
         raise UsageError(f"{what} is {moment.isoformat()}, more than 366 days from now")
     return due_at
@@ -84,6 +87,8 @@ def event_wait(
     if match is not None and (not isinstance(match, str) or not match):
         raise UsageError(f"step `{step}`: `match` has to be a path such as `data.user_id`, not {match!r}")
     if if_ is not None:
+        if not isinstance(if_, str):
+            raise UsageError(f"step `{step}`: `if_` has to be the text of an expression, not {if_!r}")
         from fanout.core import expressions  # lazy: CEL is slow to import, and few functions use it
 
         expressions.parse(if_, variables=expressions.IN_WAITS)
@@ -109,11 +114,11 @@ def sent_events(step: str, events: Events) -> tuple[SentEvent, ...]:
     listed = [events] if isinstance(events, Mapping) else list(events)
     if not listed:
         return ()
-    text = encode_output(f"step `{step}`", listed, most=_MAX_SENT_BYTES)
+    text = encode_output(f"step `{step}`", listed, verb="sends", most=_MAX_SENT_BYTES)
     now = now_ms()
     return tuple(
         SentEvent(new.id or _new_id(now), new.id is not None, new.name, new.ts, new.data, new.user, new.v)
-        for new in parse(text.encode(), f"step `{step}`")
+        for new in parse(text.encode(), f"step {step}")
     )
 
 
@@ -137,7 +142,7 @@ def function_id(step: str, function: Target) -> str:
 
 
 def invoke(step: str, function: Target, data: Mapping[str, Any] | None, timeout: Duration | None) -> Invoke:
-    text = encode_output(f"the data of step `{step}`", {} if data is None else data)
+    text = encode_output(f"the data of step `{step}`", {} if data is None else data, verb="has")
     if not text.startswith("{"):
         raise UsageError(f"step `{step}`: `data` has to be an object, not `{text[:60]}`")
     due_at = None if timeout is None else after(f"step `{step}`: `timeout`", timeout)
@@ -198,7 +203,7 @@ class Mapped:
             self._is_exhausted = True
             return None
         number, self._sent = self._sent, self._sent + 1
-        text = encode_output(f"item {number} of step `{self._step}`", item)
+        text = encode_output(f"item {number} of step `{self._step}`", item, verb="has")
         # An event's data is an object; whatever else an item is, it is in one.
         return text if text.startswith("{") else f'{{"item":{text}}}', self._key_of(item, number)
 

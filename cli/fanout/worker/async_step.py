@@ -17,6 +17,7 @@ from fanout.worker.asking import Duration, Events, Moment, OnError, Target
 from fanout.worker.attempt import Attempt
 from fanout.worker.execution import Execution, Reached, now_ms
 from fanout.worker.memory import leave_if_out_of_memory
+from fanout.worker.resting import rest_soon
 from fanout.worker.returns import decoder_of
 
 P = ParamSpec("P")
@@ -67,6 +68,7 @@ class AsyncSteps:
                     value = await self._call(reached.key, fn, *args, **kwargs)
                 finally:
                     attempt.leave()
+                    rest_soon(execution)
                 output = encode_output(f"step `{reached.key}`", value)
             except asyncio.CancelledError:
                 execution.cancel_if_idle()
@@ -78,7 +80,6 @@ class AsyncSteps:
             else:
                 self._post(attempt.completed(output, TaskWaiter(self._loop)))
                 execution.cancel_if_idle()
-                self._rest_soon()
         return decoder_of(fn)(output)
 
     async def _call(self, key: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -241,11 +242,12 @@ class AsyncSteps:
         self._flush_soon()
         execution.cancel_if_idle()
         if is_waiting:
-            self._rest_soon()
+            rest_soon(execution)
             try:
                 await waiter.wait()
             except asyncio.CancelledError:
                 execution.end_wait(key)
+                rest_soon(execution)
                 raise
         await self._leave_if_evicted()
 
@@ -267,6 +269,7 @@ class AsyncSteps:
                 await waiter.wait()
         finally:
             execution.busy -= 1
+            rest_soon(execution)
         await self._leave_if_evicted()
 
     async def _leave_if_evicted(self) -> None:
@@ -285,12 +288,3 @@ class AsyncSteps:
 
     def _flush_soon(self) -> None:
         self._loop.call_soon(self._execution.desk.link.flush)
-
-    def _rest_soon(self) -> None:
-        """Look whether all of it waits when other tasks had their turn: they may be about to begin a step."""
-        if self._execution.waiting:
-            self._loop.call_soon(self._rest)
-
-    def _rest(self) -> None:
-        self._execution.rest()
-        self._execution.desk.link.flush()

@@ -29,10 +29,10 @@ class Branch:
 
 
 @lru_cache(maxsize=1024)
-def fingerprint(code: CodeType) -> str:
+def fingerprint(code: CodeType | None) -> str:
     """Tells a function's code from what it was before an edit: the same branches are only found in the same code."""
     parts: list[bytes] = []
-    waiting = [code]
+    waiting = [] if code is None else [code]
     while waiting:
         each = waiting.pop()
         parts += [each.co_code, repr(each.co_names).encode()]

@@ -91,7 +91,7 @@ class Reached(NamedTuple):
 class Execution:
     """The state of one claim. Steps of one execution may run at the same time, in threads or tasks."""
 
-    def __init__(self, start: Start, desk: Desk, spec: FunctionSpec, code: CodeType) -> None:
+    def __init__(self, start: Start, desk: Desk, spec: FunctionSpec, code: CodeType | None) -> None:
         self.start = start
         self.claim = start.claim
         self.desk = desk
@@ -116,6 +116,10 @@ class Execution:
         self.task: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         """Those that the function has started."""
+        self.stirs = 0
+        """How often one of them has begun, ended, been woken or come to a step."""
+        self.is_watched = False
+        """Somebody looks whether they all wait."""
         self.lock = threading.RLock()
         self._code = code
         self._names = Names(start.steps)
@@ -144,6 +148,7 @@ class Execution:
         path = here.path if here is not None and here.execution is self else ""
         name_of_branch = f"{fingerprint(self._code)}:{path}" if path else ""
         with self.lock:
+            self.stirs += 1
             self._positions += 1
             return Reached(self._names.take(name, name_of_branch), name_of_branch, self._positions)
 
@@ -198,6 +203,7 @@ class Execution:
             self.recorded[step.key] = step
             waiter, is_own = self.waiting.pop(step.key, (None, False))
             if waiter is not None:
+                self.stirs += 1
                 self.is_parked = False
                 self.busy += is_own
                 waiter.wake()
@@ -205,6 +211,7 @@ class Execution:
     def resumed(self) -> None:
         """It has a slot again."""
         with self.lock:
+            self.stirs += 1
             self.is_parked = False
             for waiter in self.grants:
                 waiter.wake()
@@ -223,10 +230,14 @@ class Execution:
     def rest(self) -> None:
         """Tell the engine if nothing of it does anything but wait."""
         with self.lock:
-            is_idle = self.waiting and not self.executing and not self.busy
-            if is_idle and not self.is_parked and not self.is_evicting:
+            if self.may_rest():
                 self.is_parked = True
                 self.desk.link.put(Parked(self.claim, tuple(self.waiting)))
+
+    def may_rest(self) -> bool:
+        """Whether nothing of it is known to do anything but wait, and the engine has not been told."""
+        is_idle = self.waiting and not self.executing and not self.busy
+        return bool(is_idle and not self.is_parked and not self.is_evicting)
 
     # Leaving.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Any
 
 from fanout.worker.async_context import AsyncContext
@@ -78,5 +79,11 @@ def _new_task(
     context.run(branch.set, here.fork())
     task = asyncio.Task(coroutine, loop=loop, context=context, **more)
     here.execution.tasks.add(task)
-    task.add_done_callback(here.execution.tasks.discard)
+    here.execution.stirs += 1
+    task.add_done_callback(partial(_ended, here.execution))
     return task
+
+
+def _ended(execution: Execution, task: asyncio.Task[Any]) -> None:
+    execution.tasks.discard(task)
+    execution.stirs += 1

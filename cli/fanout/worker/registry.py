@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import pkgutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
 from fanout.codec import failure_of
@@ -21,6 +22,12 @@ from fanout.model import FunctionSpec
 class Registered(NamedTuple):
     spec: FunctionSpec
     code: Callable[..., Any]
+
+    @property
+    def written(self) -> CodeType | None:
+        """What the user wrote, below what other decorators have put around it; None where that can't be seen."""
+        code: CodeType | None = getattr(inspect.unwrap(self.code), "__code__", None)
+        return code
 
 
 def load(root: Path, modules: Sequence[str]) -> dict[str, Registered]:

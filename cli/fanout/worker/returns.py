@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache, partial
 from types import CodeType, FunctionType, GenericAlias, MethodType, NoneType, UnionType
 from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -39,8 +40,14 @@ def decoder_of(fn: Callable[..., Any]) -> Decoder:
 
 
 def list_decoder_of(fn: Callable[..., Any]) -> Decoder:
-    """As `decoder_of`, for the text of a list of what `fn` returns: one item that doesn't fit leaves all plain."""
-    return _decoder_of(GenericAlias(list, (_returned(fn),)))
+    """As `decoder_of`, for the text of a list of what `fn` returns: one item that doesn't fit leaves all plain.
+
+    A null fits always: it is in the place of an item that failed.
+    """
+    kind = _returned(fn)
+    with suppress(TypeError):  # an annotation may be anything; what is no type is plain
+        kind = Union[kind, None]  # noqa: UP007 - `|` is not for every annotation
+    return _decoder_of(GenericAlias(list, (kind,)))
 
 
 def _returned(fn: Any) -> Any:

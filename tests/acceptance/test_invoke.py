@@ -1,0 +1,130 @@
+"""`fanout invoke`: one function by hand."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.acceptance.conftest import Project, until
+
+CODE = """
+@fanout.function()
+def add(ctx: Context):
+    note(f"{ctx.event.name} {ctx.event.data}")
+    return ctx.step.run("add", sum, ctx.event.data.get("numbers", []))
+
+@fanout.function(retries=1)
+def broken(ctx: Context):
+    def fail():
+        raise ValueError("it is broken")
+    ctx.step.run("fail", fail)
+
+@fanout.function()
+def sums(ctx: Context):
+    total = ctx.step.invoke("first", add, data={"numbers": [1, 2]})
+    ctx.step.send_event("tell", {"name": "app/summed", "data": {"total": total}})
+    return {"total": total}
+
+@fanout.function(trigger=fanout.on("app/summed"))
+def hear(ctx: Context):
+    ctx.step.run("note", note, f"heard {ctx.event.data['total']}")
+
+@fanout.function()
+def sleepy(ctx: Context):
+    ctx.step.sleep("nap", "1h")
+"""
+
+
+def test_what_the_function_returns_is_printed_last(project: Project) -> None:
+    project.write(CODE)
+    result = project.fanout("invoke", "add", "--data", '{"numbers": [1, 2]}')
+    assert (result.code, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert lines[-1] == "3"
+    assert re.fullmatch(r"1 run of `add` in .*: 1 completed", lines[-2])
+    assert project.notes() == ["fanout/function.invoked {'numbers': [1, 2]}"]
+
+
+def test_data_may_be_left_out(project: Project) -> None:
+    project.write(CODE)
+    assert project.fanout("invoke", "add").out.splitlines()[-1] == "0"
+
+
+def test_json_has_the_run_first_and_then_what_it_caused(project: Project) -> None:
+    project.write(CODE)
+    result = project.fanout("invoke", "sums", "--json")
+    assert (result.code, result.err) == (0, "")
+    assert list(result.json()) == ["runs"]
+    runs = result.json()["runs"]
+    assert [(run["function"], run["state"], run["output"]) for run in runs] == [
+        ("sums", "completed", {"total": 3}), ("add", "completed", 3), ("hear", "completed", None),
+    ]  # fmt: skip
+    assert [run["parent"] for run in runs] == [None, runs[0]["id"], None]
+    assert [(step["name"], step["kind"]) for step in runs[0]["steps"]] == [("first", "invoke"), ("tell", "send")]
+
+
+def test_a_function_that_fails_ends_with_1_and_prints_no_output(project: Project) -> None:
+    project.write(CODE)
+    result = project.fanout("invoke", "broken")
+    assert result.code == 1
+    assert result.out.splitlines()[-1].endswith(": 1 failed")
+    assert result.err.startswith("hint: `fanout runs show ")
+
+
+def test_a_function_that_is_not_there_is_named_with_the_nearest(project: Project) -> None:
+    project.write(CODE)
+    assert project.fanout("invoke", "sum") == (
+        3, "", "error: there is no function `sum`\nhint: did you mean `sums`?\n",
+    )  # fmt: skip
+    assert project.fanout("invoke", "x/y/z") == (3, "", "error: there is no function `x/y/z`\n")
+    assert project.query("SELECT count(*) FROM run") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        ("[1]", "error: `--data` has to be an object, not [1]\n"),
+        ("", 'error: `--data` is empty\nhint: write `{"user_id": 1}`, or leave it out\n'),
+        ("{", None),
+    ],
+)  # fmt: skip
+def test_data_that_is_no_object_stores_nothing(project: Project, data: str, error: str | None) -> None:
+    project.write(CODE)
+    result = project.fanout("invoke", "add", "--data", data)
+    assert (result.code, result.out) == (2, "")
+    assert error is None or result.err == error
+    assert not project.journal.exists() or project.query("SELECT count(*) FROM request") == [(0,)]
+
+
+def test_with_an_engine_running_it_follows_that_one(project: Project) -> None:
+    project.write(CODE)
+    with project.serving():
+        result = project.fanout("invoke", "add", "--data", '{"numbers": [4]}')
+        assert (result.code, result.out.splitlines()[-1]) == (0, "4")
+        assert project.fanout("invoke", "gone") == (3, "", "error: there is no function `gone`\n")
+        asked = project.fanout("invoke", "add", "--no-wait")
+        assert (asked.code, asked.err) == (0, "")
+        id_ = asked.out.strip()
+        until(lambda: project.query(f"SELECT state FROM run WHERE id = '{id_}'") == [("completed",)], "it runs")
+
+
+def test_without_an_engine_it_can_be_stored_for_the_next(project: Project) -> None:
+    project.write(CODE)
+    assert project.fanout("invoke", "add", "--no-wait") == (
+        0, "", "hint: no engine is running; `fanout serve` runs what was asked for, or the next `fanout send`\n",
+    )  # fmt: skip
+    assert project.notes() == []
+    project.send("app/nothing")
+    assert project.notes() == ["fanout/function.invoked {}"]
+
+
+def test_a_long_wait_is_said_and_not_sat_out(project: Project) -> None:
+    project.write(CODE)
+    result = project.fanout("invoke", "sleepy")
+    assert result.code == 0
+    assert re.fullmatch(
+        r"hint: `sleepy` sleeps until [-0-9: ]+\nhint: `fanout serve` carries that on, or the next `fanout send`\n",
+        result.err,
+    )
+    assert result.out.splitlines()[-1].endswith(": 1 waiting")
