@@ -11,8 +11,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fanout.client import Client, connect
-    from fanout.declare import CancelOn, Timeouts, function, on
+    from fanout.declare import CancelOn, Timeouts, cron, function, on
     from fanout.errors import FanoutError, InvokeError, NonRetriableError, RetryAfterError, StepError
+    from fanout.flow import Batch, Concurrency, Debounce, Priority, RateLimit, Singleton, Throttle
     from fanout.model import Backoff, Event
     from fanout.worker.async_context import AsyncContext
     from fanout.worker.context import Context
@@ -20,17 +21,25 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncContext",
     "Backoff",
+    "Batch",
     "CancelOn",
     "Client",
+    "Concurrency",
     "Context",
+    "Debounce",
     "Event",
     "FanoutError",
     "InvokeError",
     "NonRetriableError",
+    "Priority",
+    "RateLimit",
     "RetryAfterError",
+    "Singleton",
     "StepError",
+    "Throttle",
     "Timeouts",
     "connect",
+    "cron",
     "function",
     "on",
 ]
@@ -38,17 +47,25 @@ __all__ = [
 _HOMES = {
     "AsyncContext": "fanout.worker.async_context",
     "Backoff": "fanout.model",
+    "Batch": "fanout.flow",
     "CancelOn": "fanout.declare",
     "Client": "fanout.client",
+    "Concurrency": "fanout.flow",
     "Context": "fanout.worker.context",
+    "Debounce": "fanout.flow",
     "Event": "fanout.model",
     "FanoutError": "fanout.errors",
     "InvokeError": "fanout.errors",
     "NonRetriableError": "fanout.errors",
+    "Priority": "fanout.flow",
+    "RateLimit": "fanout.flow",
     "RetryAfterError": "fanout.errors",
+    "Singleton": "fanout.flow",
     "StepError": "fanout.errors",
+    "Throttle": "fanout.flow",
     "Timeouts": "fanout.declare",
     "connect": "fanout.client",
+    "cron": "fanout.declare",
     "function": "fanout.declare",
     "on": "fanout.declare",
 }

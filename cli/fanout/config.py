@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import string
+import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,13 +34,21 @@ _SHOWN_CHARS = 60
 _SHOWN_BITS = 128
 
 
+class App(msgspec.Struct, frozen=True, kw_only=True):
+    """A codebase: the modules of functions in the folder `root`, and the interpreter that has what they import."""
+
+    id: str
+    root: Path
+    python: str
+    functions: tuple[str, ...]
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A project's settings. All paths are absolute; `root` is the folder of the file at `path`."""
 
     path: Path
     root: Path
-    app_id: str
-    functions: tuple[str, ...]
+    apps: tuple[App, ...]
     journal: Path
     processes: int
     slots: int = DEFAULT_SLOTS
@@ -83,19 +93,66 @@ def load(path: Path) -> Config:
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - as above
     text = _read(path)
-    values = _checked(_parsed(text, path), _Place(path, text))
-    root = path.parent
+    document, place, root = _parsed(text, path), _Place(path, text), path.parent
+    listed = document.pop("apps", None)
+    if listed is None:
+        values = _checked(document, place, _REQUIRED)
+        apps: tuple[App, ...] = (_app(values, root),)
+    else:
+        if "app" in document:
+            raise ConfigError(f"{place('app')}: there are both `[app]` and `[[apps]]`", hint="leave one of them out")
+        values = _checked(document, place, {})
+        apps = _apps(listed, place, root)
     return Config(
         path=path,
         root=root,
-        app_id=values["app", "id"],
-        functions=values["app", "functions"],
+        apps=apps,
         journal=Path(os.path.abspath(root / values.get(("journal", "path"), DEFAULT_JOURNAL))),  # noqa: PTH100 - as above
         processes=values.get(("pool", "processes")) or usable_cpus(),
         slots=values.get(("pool", "slots"), DEFAULT_SLOTS),
         park=values.get(("pool", "park"), DEFAULT_PARK_S),
         dev_retry_delay=values.get(("dev", "retry_delay")),
     )
+
+
+def _app(values: dict[tuple[str, str], Any], root: Path) -> App:
+    folder = Path(os.path.abspath(root / values.get(("app", "path"), ".")))  # noqa: PTH100 - as above
+    return App(
+        id=values["app", "id"],
+        root=folder,
+        python=_interpreter(folder, values.get(("app", "python"))),
+        functions=values["app", "functions"],
+    )
+
+
+def _apps(listed: object, place: _Place, root: Path) -> tuple[App, ...]:
+    """The tables of `[[apps]]`, each with the settings of an `[app]`."""
+    if not isinstance(listed, list) or not listed or not all(isinstance(each, dict) for each in listed):
+        raise ConfigError(
+            f"{place('apps')}: `apps` has to be tables, not {_shown(listed)}", hint="begin each with `[[apps]]`"
+        )
+    apps: dict[str, App] = {}
+    for number, table in enumerate(listed):
+        try:
+            app = _app(_checked({"app": table}, place, _REQUIRED), root)
+        except ConfigError as error:
+            message = error.message.replace("`[app]", f"`[[apps]]` number {number + 1}: `")
+            raise ConfigError(message, hint=error.hint) from None
+        if app.id in apps:
+            raise ConfigError(f"{place('apps')}: two of the `[[apps]]` have the id `{app.id}`")
+        apps[app.id] = app
+    return tuple(apps.values())
+
+
+def _interpreter(folder: Path, python: str | None) -> str:
+    """The interpreter: a file, or the one in an environment's folder. Ours, if none is named."""
+    if python is None:
+        return sys.executable
+    if os.sep not in python:
+        return shutil.which(python) or python
+    # Not resolved: an environment's interpreter is a link, and finds its packages by the link's place.
+    path = os.path.abspath(folder / python)  # noqa: PTH100 - as above
+    return os.path.join(path, "bin", "python") if os.path.isdir(path) else path  # noqa: PTH112, PTH118 - as above
 
 
 def usable_cpus() -> int:
@@ -155,7 +212,7 @@ def _delay(value: object) -> float:
 
 
 _SETTINGS: dict[str, dict[str, Callable[[object], Any]]] = {
-    "app": {"id": _app_id, "functions": _modules},
+    "app": {"id": _app_id, "functions": _modules, "path": _file, "python": _file},
     "journal": {"path": _file},
     "pool": {"processes": _whole(1, MAX_PROCESSES), "slots": _whole(1, MAX_SLOTS), "park": _delay},
     "dev": {"retry_delay": _delay},
@@ -163,7 +220,9 @@ _SETTINGS: dict[str, dict[str, Callable[[object], Any]]] = {
 _REQUIRED = {("app", "id"): 'id = "my-app"', ("app", "functions"): 'functions = ["functions"]'}
 
 
-def _checked(document: dict[str, Any], place: _Place) -> dict[tuple[str, str], Any]:
+def _checked(
+    document: dict[str, Any], place: _Place, required: Mapping[tuple[str, str], str]
+) -> dict[tuple[str, str], Any]:
     """The values that the file gives, by table and key."""
     values: dict[tuple[str, str], Any] = {}
     for table, content in document.items():
@@ -180,7 +239,7 @@ def _checked(document: dict[str, Any], place: _Place) -> dict[tuple[str, str], A
                 values[table, key] = check(value)
             except ValueError as error:
                 raise ConfigError(f"{place(table, key)}: `[{table}] {key}` {error}") from None
-    for (table, key), example in _REQUIRED.items():
+    for (table, key), example in required.items():
         if (table, key) not in values:
             raise ConfigError(
                 f"{place(table)}: `[{table}] {key}` is missing", hint=f"write `{example}` under `[{table}]`"

@@ -300,7 +300,7 @@ C = TypeVar("C", bound=StrEnum)
 
 def _choice(what: str, choices: type[C], value: object) -> C:
     try:
-        return choices(value)
+        return choices(str(value))
     except ValueError:
         listed = ", ".join(f'"{each}"' for each in choices)
         raise LoadError(f"`{what}` is {value!r}, not one of {listed}") from None

@@ -117,6 +117,7 @@ class Described(msgspec.Struct, frozen=True, array_like=True, tag=20):
     """The modules are loaded; these are their functions."""
 
     functions: tuple[FunctionSpec, ...]
+    version: str
 
 
 class LoadFailed(msgspec.Struct, frozen=True, array_like=True, tag=21):

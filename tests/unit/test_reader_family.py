@@ -256,7 +256,7 @@ class Spy(JournalReader):
 @pytest.mark.parametrize(
     ("watched", "index"),
     [
-        (GO, "SEARCH run USING INDEX run_event (event>? AND event<?)"),
+        (GO, "SEARCH run USING INDEX run_once (event>? AND event<?)"),
         (Watched(request=1), "SEARCH run USING INTEGER PRIMARY KEY (rowid=?)"),
         (Watched(request=1, replayed=(1, 2), after_run=5), "SEARCH run USING INDEX run_replay (replay_of=? AND rowid>?)"),
     ],
@@ -278,7 +278,7 @@ def test_a_family_is_found_through_indices_alone(orders: Filled, watched: Watche
     assert len(families) >= 4
     for plan in families:
         assert "SEARCH event USING COVERING INDEX event_origin (origin=?)" in plan
-        assert any("INDEX run_event (event=?)" in line for line in plan)
+        assert any("INDEX run_once (event=?)" in line for line in plan)
     assert any(index in plan for plan in families)
 
 

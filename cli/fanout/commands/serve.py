@@ -11,7 +11,6 @@ from fanout.commands.app import report_error, say
 from fanout.commands.main import take_early_engine
 from fanout.commands.text import count, printable
 from fanout.engine.local import LocalEngine
-from fanout.errors import LoadError
 
 
 def register(app: typer.Typer, help_: str) -> None:
@@ -26,15 +25,16 @@ def serve(
         own.pool.on_output = lambda line: say(printable(line))
         own.on_stopping = waiting.say_stopping
         engine = own.open(is_development=False)
+        apps = ", ".join(f"`{app.id}`" for app in settings.apps)
         own.load()
-        say(f"serving {count(len(engine.functions), 'function')} of `{settings.app_id}`; Ctrl-C stops")
-        said: LoadError | None = None
+        say(f"serving {count(len(engine.functions), 'function')} of {apps}; Ctrl-C stops")
+        said: set[str] = set()
 
         def tell() -> None:
-            nonlocal said
-            if engine.load_error is not None and str(engine.load_error) != str(said):
-                report_error(engine.load_error)
-            said = engine.load_error or said
+            for error in engine.load_errors:
+                if str(error) not in said:
+                    report_error(error)
+                    said.add(str(error))
 
         own.run(lambda: False, on_tick=tell)
         say("stopped; what was left goes on next time")

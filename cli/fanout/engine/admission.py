@@ -80,8 +80,9 @@ class Admission:
         if tat is None:
             tat = self._journal.limit_value(*where)
         verdict = flow.rate_limit(tat, now, rule)
+        # Also after a refusal: a clock that has stepped back is only understood once.
+        tick.writes.limits[where] = verdict.tat
         if verdict.is_allowed:
-            tick.writes.limits[where] = verdict.tat
             return None
         return f"rate limit {rule.limit}/{_period(rule.period_ms)}{_on(rule.key, key)}"
 

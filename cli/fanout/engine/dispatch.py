@@ -60,9 +60,19 @@ class Dispatch:
     def has_ready(self) -> bool:
         return bool(self._suspects) or self._queue.has_ready()
 
-    def demand(self, most: int) -> int:
+    def demand(self, app: str, most: int) -> int:
         """Workers that there is work for, counted no further than `most`."""
-        return self._roster.executing + len(self._suspects) + self._queue.at_least(most)
+        found = self._roster.executing_of(app) + sum(self._app_of(run) == app for run in self._suspects)
+        if found < most:
+            found += self._queue.at_least(most - found, app, self._app_of_function, FreeSlot(app))
+        return found
+
+    def _app_of(self, run: QueuedRun) -> str:
+        return self._app_of_function(run.function)
+
+    def _app_of_function(self, function: str) -> str:
+        spec = self._functions.get(function)
+        return "" if spec is None else spec.app
 
     def freed(self, active: Active) -> None:
         """An execution has its slot, and its limits' places, no longer: others may have them."""
@@ -111,7 +121,7 @@ class Dispatch:
             self._tell_steps(tick, active)
             tick.tell(active.worker, Resume(active.claim))
         while (run := self._queue.take(self._limits)) is not None:
-            worker = self._roster.freest(self._functions[run.function].app)
+            worker = self._roster.freest(self._app_of(run))
             if run.is_suspect or worker is None:
                 self._suspects.append(run)
             else:
@@ -124,7 +134,7 @@ class Dispatch:
     def _start_suspects(self, tick: Tick, now: int) -> None:
         while self._suspects:
             suspect = next((each for each in self._suspects if self._limits.full_place(each) is None), None)
-            worker = None if suspect is None else self._roster.reserve(self._functions[suspect.function].app)
+            worker = None if suspect is None else self._roster.reserve(self._app_of(suspect))
             if suspect is None or worker is None:
                 break
             for parked in self._roster.parked(worker).values():

@@ -12,7 +12,7 @@ from fanout.core import flow
 from fanout.engine.queue import Obstacle, Until
 from fanout.engine.tick import Tick
 from fanout.journal import Journal, QueuedRun
-from fanout.model import FunctionSpec
+from fanout.model import CronTrigger, FunctionSpec, Overlap
 
 THROTTLE = "throttle"
 
@@ -83,14 +83,17 @@ class Limits:
 
     def _work_out(self, run: QueuedRun) -> Iterator[tuple[Place, int]]:
         spec = self._functions.get(run.function)
-        if spec is None or not spec.flow.concurrency:
+        if spec is None:
             return
         keys, _ = flow.keys_of(run.partition)
         for number, (rule, key) in enumerate(zip(spec.flow.concurrency, keys, strict=False)):
             if rule.scope == "app":
-                yield Place("", f"{spec.app}:{rule.key or ''}", key), rule.limit
+                # By the key's value; those without a key are counted together.
+                yield Place("", f"{spec.app}:{'all' if rule.key is None else 'key'}", key), rule.limit
             else:
                 yield Place(run.function, str(number), key), rule.limit
+        if spec.overlap is Overlap.QUEUE and any(isinstance(trigger, CronTrigger) for trigger in spec.triggers):
+            yield Place(run.function, "cron", ""), 1
 
     def hold(self, run: QueuedRun) -> None:
         """The run executes from now on."""
@@ -166,8 +169,8 @@ class Limits:
                 self._granted.add(permit)
                 continue
             verdict = flow.throttle(self._journal.limit_value(*where), now, rule)
+            tick.writes.limits[where] = verdict.tat
             if verdict.is_allowed:
-                tick.writes.limits[where] = verdict.tat
                 self._granted.add(permit)
             else:
                 self._not_before[permit] = verdict.allowed_at

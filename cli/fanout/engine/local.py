@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from fanout.config import Config
 from fanout.engine.lock import EngineLock
-from fanout.engine.pool import LocalPool
+from fanout.engine.pool import Codebase, LocalPool
 from fanout.protocol import Load
 
 if TYPE_CHECKING:
@@ -45,8 +45,11 @@ class LocalEngine:
         """
         self.config = config
         self._lock = EngineLock(config.journal)
-        self.pool = LocalPool(Load(str(config.root), config.functions, config.slots))
-        self.pool.grow(min(_FIRST_WORKERS, config.processes))
+        self.pool = LocalPool(
+            {app.id: Codebase(app.python, Load(str(app.root), app.functions, config.slots)) for app in config.apps}
+        )
+        for app in config.apps:
+            self.pool.grow(app.id, min(_FIRST_WORKERS, config.processes) if len(config.apps) == 1 else 1)
         self._engine: Engine | None = None
         self._interrupts = 0
         self.on_stopping: Callable[[int], None] = lambda _runs: None

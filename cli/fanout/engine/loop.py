@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from fanout.engine.admission import Admission
+from fanout.engine.apps import Apps
 from fanout.engine.attempts import Attempts
 from fanout.engine.children import Children
 from fanout.engine.deadlines import Deadlines
@@ -37,9 +38,6 @@ LOOK_EVERY_MS = 100
 EVENTS_A_TICK = 250
 DEFAULT_PARK_MS = 5_000
 REQUESTS_A_TICK = 20
-MAX_LOAD_DEATHS = 2
-LOAD_AGAIN_MS = 1_000
-"""After a worker that could not load the code: others may still work, and the code may be mended meanwhile."""
 _TIMED = (StepKind.RUN, StepKind.SLEEP)
 _CACHED_EVENTS = 2_048
 _CACHED_EVENT_CHARS = 8 * 1024
@@ -107,6 +105,7 @@ class Engine:
             journal, self._roster, self._queue, self._limits, self._children, self._parking, self._deadlines,
             event=self._event,
         )  # fmt: skip
+        self._apps = Apps(journal, pool, self._roster, self._dispatch, processes=settings.processes)
         self._attempts = Attempts(
             journal, self._roster, self._timers, self._runs, self._waits, self._children, self._parking,
             self._deadlines, retry_delay_ms=settings.retry_delay_ms, chance=chance,
@@ -115,10 +114,6 @@ class Engine:
         self._routed_to = journal.routed_to()
         self._next_look = 0
         self._has_news = True
-        self._load_deaths = 0
-        self._grow_after = 0
-        self.load_error: LoadError | None = None
-        """Why the newest worker could not load the code, while others still work with what they have."""
         self.is_stopping = False
         self._tick = Tick()
 
@@ -166,6 +161,11 @@ class Engine:
             or self._has_news
             or self._timers.are_due(self._clock())
         )
+
+    @property
+    def load_errors(self) -> list[LoadError]:
+        """Why code can't be loaded, while other workers go on."""
+        return self._apps.errors
 
     @property
     def functions(self) -> dict[str, FunctionSpec]:
@@ -247,45 +247,29 @@ class Engine:
 
     def _receive(self, worker: int, message: ToEngine | Lost, now: int) -> None:
         match message:
-            case Described(functions):
-                self._load_deaths = 0
-                self.load_error = None
-                self._roster.join(worker, "")
-                self._queue.wake_all(FreeSlot(""))
-                if not self.functions:
-                    self._learn(functions, now)
+            case Described():
+                if self._apps.described(worker, message, now):
+                    self._learn(now)
+                self._queue.wake_all(FreeSlot(self._pool.app_of(worker)))
             case LoadFailed(text, hint):
-                self.load_error = LoadError(text, hint=hint)
-                self._load_again(now)
-                if not self._roster:
-                    raise self.load_error
+                if self._apps.failed(worker, LoadError(text, hint=hint), now):
+                    self._learn(now)
             case Lost():
                 if worker in self._roster:
                     self._attempts.lose(self._tick, worker, message, now)
-                    if not self._roster:
-                        self._grow_after = now  # What others could not load may be mended; if not, nobody is left.
+                    self._apps.lost_last(message.app, now)
                 else:
-                    self._lost_while_loading(message, now)
+                    self._apps.lost_while_loading(message.app, message, now)
             case _:
                 self._attempts.hear(self._tick, message, now)
 
-    def _load_again(self, now: int) -> None:
-        """Others still work: a while later the code may be mended. Without any, the next one tries at once."""
-        if self._roster:
-            self._grow_after = now + LOAD_AGAIN_MS
-
-    def _lost_while_loading(self, lost: Lost, now: int) -> None:
-        self._load_deaths += 1
-        self._load_again(now)
-        if self._load_deaths >= MAX_LOAD_DEATHS and not self._roster:
-            tail = "\n".join(lost.tail)
-            raise LoadError(f"{lost.reason} while it loaded the modules\n{tail}".rstrip())
-
-    def _learn(self, functions: tuple[FunctionSpec, ...], now: int) -> None:
-        self._runs.learn(functions)
-        self._dispatch.learn(self.functions)
-        self._schedules.learn(self._tick, now)
-        self._tick.writes.functions = [(spec.id, msgspec.json.encode(spec).decode(), now) for spec in functions]
+    def _learn(self, now: int) -> None:
+        """What functions there are has become known, of all apps: only then can events be routed."""
+        if self._apps.are_known:
+            self._runs.learn(self._apps.functions())
+            self._dispatch.learn(self.functions)
+            self._schedules.learn(self._tick, now)
+            self._tick.writes.functions = self._apps.rows(now)
 
     def _note_long_ones(self, now: int) -> None:
         """A start is not worth a write, but people want to see what has been executing for a while."""
@@ -310,18 +294,12 @@ class Engine:
         self._dispatch.tell_changed(tick)
         self._dispatch.take_in(tick)
         if not self.is_stopping:
-            if now >= self._grow_after:
-                self._pool.grow(self._demand())
+            self._apps.grow(now)
             self._dispatch.start_ready(tick, now)
         for worker, messages in tick.out.items():
             self._pool.send(worker, messages)
         for worker, _ in tick.condemned:
             self._pool.kill(worker)
-
-    def _demand(self) -> int:
-        """Workers that there is work for; at least one, which tells us what functions there are."""
-        processes = self._settings.processes
-        return min(max(1, self._pool.size(), self._dispatch.demand(processes)), processes)
 
     def _event(self, key: int) -> StoredEvent:
         return self._events.get(key) or self._keep(self._journal.event(key))

@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
@@ -32,6 +32,7 @@ class Lost(NamedTuple):
 
     reason: str
     tail: tuple[str, ...]
+    app: str = ""
 
 
 Arrival = tuple[int, "ToEngine | Lost"]
@@ -40,11 +41,21 @@ Arrival = tuple[int, "ToEngine | Lost"]
 class Pool(Protocol):
     """What the engine asks of whatever executes: workers are numbers, messages are plain data."""
 
-    def size(self) -> int:
-        """Workers that are there, the ones still loading included."""
+    @property
+    def apps(self) -> Collection[str]:
+        """The codebases that it has workers for."""
 
-    def grow(self, size: int) -> None:
-        """Start workers until there are so many."""
+    def app_of(self, worker: int) -> str:
+        """Whose code this worker has, or has had."""
+
+    def size(self, app: str) -> int:
+        """Workers of this app that are there, the ones still loading included."""
+
+    def grow(self, app: str, size: int) -> None:
+        """Start workers of this app until there are so many."""
+
+    def stop(self, worker: int) -> None:
+        """Ask this worker, which has nothing to do, to exit."""
 
     def send(self, worker: int, messages: Sequence[ToWorker]) -> None: ...
 
@@ -58,11 +69,19 @@ class Pool(Protocol):
         """Ask all workers to exit, and end those that don't."""
 
 
-class _Worker:
-    __slots__ = ("number", "out", "output", "pid", "pidfd", "pipe", "reader", "socket", "tail")
+class Codebase(NamedTuple):
+    """What a worker executes, and with which interpreter."""
 
-    def __init__(self, number: int, pid: int, connection: socket.socket, pipe: int) -> None:
+    python: str
+    load: Load
+
+
+class _Worker:
+    __slots__ = ("app", "number", "out", "output", "pid", "pidfd", "pipe", "reader", "socket", "tail")
+
+    def __init__(self, number: int, app: str, pid: int, connection: socket.socket, pipe: int) -> None:
         self.number = number
+        self.app = app
         self.pid = pid
         self.socket = connection
         self.pipe = pipe
@@ -76,10 +95,13 @@ class _Worker:
 class LocalPool:
     """Worker processes on this machine, each `python -m fanout.worker` in a process group of its own."""
 
-    def __init__(self, load: Load, *, on_output: Callable[[str], None] = lambda _line: None) -> None:
+    def __init__(
+        self, codebases: Mapping[str, Codebase], *, on_output: Callable[[str], None] = lambda _line: None
+    ) -> None:
         self.on_output = on_output
         """Called with each line that a worker prints."""
-        self._load = load
+        self._codebases = codebases
+        self._app_of: dict[int, str] = {}
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, _Worker] = {}
         self._last_number = 0
@@ -93,22 +115,33 @@ class LocalPool:
         """Let `wait` also return when this socket has something to read."""
         self._selector.register(connection, selectors.EVENT_READ, None)
 
-    def size(self) -> int:
-        return len(self._workers)
+    @property
+    def apps(self) -> Collection[str]:
+        return self._codebases.keys()
 
-    def grow(self, size: int) -> None:
-        while len(self._workers) < size:
-            self._spawn()
+    def app_of(self, worker: int) -> str:
+        return self._app_of[worker]
 
-    def _spawn(self) -> None:
+    def size(self, app: str) -> int:
+        return sum(worker.app == app for worker in self._workers.values())
+
+    def grow(self, app: str, size: int) -> None:
+        for _ in range(size - self.size(app)):
+            self._spawn(app)
+
+    def stop(self, worker: int) -> None:
+        self.send(worker, [ShutDown()])
+
+    def _spawn(self, app: str) -> None:
+        codebase = self._codebases[app]
         ours, theirs = socket.socketpair()
         read, write = os.pipe()
         os.set_inheritable(theirs.fileno(), True)
         self._last_number += 1
         pid = os.posix_spawn(
-            sys.executable,
+            codebase.python,
             # -P: the working directory is the user's, and not a place to import our own modules from.
-            [sys.executable, "-P", "-m", "fanout.worker", str(theirs.fileno())],
+            [codebase.python, "-P", "-m", "fanout.worker", str(theirs.fileno())],
             # Sets of text are in the same order in all workers: code between steps that walks over one finds its steps.
             {"PYTHONHASHSEED": "0", **os.environ},
             file_actions=[
@@ -124,14 +157,15 @@ class LocalPool:
         os.close(write)
         ours.setblocking(False)
         os.set_blocking(read, False)
-        worker = _Worker(self._last_number, pid, ours, read)
+        worker = _Worker(self._last_number, app, pid, ours, read)
         self._workers[worker.number] = worker
+        self._app_of[worker.number] = app
         self._selector.register(ours, selectors.EVENT_READ, (worker, self._read_messages))
         self._selector.register(read, selectors.EVENT_READ, (worker, self._read_output))
         if self._has_pidfd:
             worker.pidfd = os.pidfd_open(pid)
             self._selector.register(worker.pidfd, selectors.EVENT_READ, (worker, self._bury))
-        self.send(worker.number, [self._load])
+        self.send(worker.number, [codebase.load])
 
     def send(self, worker: int, messages: Sequence[ToWorker]) -> None:
         there = self._workers.get(worker)
@@ -224,7 +258,8 @@ class LocalPool:
         self._read_last_output(worker)
         self._forget(worker)
         why = f"{reason or explain(status)}, peak memory {usage.ru_maxrss * _RSS_UNIT / 2**20:,.0f} MB"
-        arrivals.append((worker.number, Lost(f"worker {worker.number} (pid {worker.pid}) {why}", tuple(worker.tail))))
+        said = f"worker {worker.number} (pid {worker.pid}) {why}"
+        arrivals.append((worker.number, Lost(said, tuple(worker.tail), worker.app)))
 
     def _read_rest(self, worker: _Worker, arrivals: list[Arrival]) -> None:
         """What it sent before it died still counts: a step that it reported was really done."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Container, Hashable, Iterable
-from itertools import count, islice
+from itertools import chain, count, islice
 from typing import NamedTuple, Protocol
 
 from fanout.journal import QueuedRun
@@ -234,13 +234,14 @@ class ReadyQueue:
         """Whether a run may be ready; `take` knows for certain."""
         return bool(self._turns)
 
-    def at_least(self, enough: int) -> int:
-        """How many runs may be ready; counted no further than `enough`."""
+    def at_least(self, enough: int, app: str, app_of: Callable[[str], str], slot: Obstacle) -> int:
+        """How many runs of an app would have a use for a slot; counted no further than `enough`."""
         found = 0
-        for partition in self._turns:
-            found += len(partition.runs) + (WINDOW if partition.is_partial else 0)
+        for partition in chain(self._turns, self._blocked.get(slot, ())):
             if found >= enough:
                 break
+            if app_of(partition.function) == app:
+                found += len(partition.runs) + (WINDOW if partition.is_partial else 0)
         return found
 
     def discard(self, runs: Container[int]) -> None:

@@ -56,6 +56,7 @@ class Roster:
         self._resuming: dict[int, deque[Active]] = {}
         self._apps: dict[int, str] = {}
         self._reserved: int | None = None
+        self._retiring: set[int] = set()
         self._woken: set[int] = set()
         self.active: dict[int, Active] = {}
         self.by_run: dict[int, Active] = {}
@@ -72,6 +73,14 @@ class Roster:
         resuming = sum(map(len, self._resuming.values()))
         return len(self.active) - sum(map(len, self._parked.values())) + resuming + len(self._woken)
 
+    def executing_of(self, app: str) -> int:
+        """As `executing`, of one app."""
+        return sum(
+            len(claims) + len(self._resuming[worker])
+            for worker, claims in self._workers.items()
+            if self._apps[worker] == app
+        )
+
     def join(self, worker: int, app: str) -> None:
         self._workers[worker] = set()
         self._apps[worker] = app
@@ -86,6 +95,7 @@ class Roster:
         parked = list(self._parked.pop(worker, {}).values())
         self._resuming.pop(worker, None)
         self._apps.pop(worker, None)
+        self._retiring.discard(worker)
         for active in (*executing, *parked):
             self._forget(active)
         for active in executing:
@@ -157,7 +167,8 @@ class Roster:
         """The worker of this app with the most free slots, if any has one."""
         best, fewest = None, self._slots
         for worker, claims in self._workers.items():
-            if len(claims) < fewest and worker != self._reserved and self._apps[worker] == app:
+            is_open = worker != self._reserved and worker not in self._retiring and self._apps[worker] == app
+            if is_open and len(claims) < fewest:
                 best, fewest = worker, len(claims)
         return best
 
@@ -170,6 +181,23 @@ class Roster:
             there = [worker for worker, its_app in self._apps.items() if its_app == app]
             self._reserved = min(there, key=lambda worker: len(self._workers[worker]), default=None)
         return self._reserved if self._reserved is not None and self._apps[self._reserved] == app else None
+
+    def workers_of(self, app: str) -> list[int]:
+        return [worker for worker, its_app in self._apps.items() if its_app == app]
+
+    def retiring(self, app: str) -> int:
+        """How many workers of this app get nothing new, to make room for another app's."""
+        return sum(self._apps[worker] == app for worker in self._retiring)
+
+    def retire(self, app: str) -> None:
+        """The worker of this app that has the least to do gets nothing new."""
+        there = [worker for worker in self.workers_of(app) if worker not in self._retiring]
+        if there:
+            self._retiring.add(min(there, key=lambda worker: (len(self._workers[worker]), len(self._parked[worker]))))
+
+    def retired(self) -> list[int]:
+        """Retiring workers that have nothing left."""
+        return [worker for worker in self._retiring if self.is_empty(worker)]
 
     def is_empty(self, worker: int) -> bool:
         return not self._workers[worker] and not self._parked[worker]

@@ -427,6 +427,9 @@ class Journal(Appender, Protocol):
 
     def waits(self, event: str, path: str, value: str) -> list[WaitRow]: ...
 
+    def functions(self) -> list[str]:
+        """The functions that the code last had, each as JSON text."""
+
     def paused(self) -> list[str]:
         """Functions whose runs are not to be started."""
 

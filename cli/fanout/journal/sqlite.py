@@ -357,6 +357,9 @@ class SqliteJournal:
         rows = self._execute("SELECT * FROM wait WHERE event = ? AND path = ? AND value = ?", (event, path, value))
         return [WaitRow._make(row) for row in rows]
 
+    def functions(self) -> list[str]:
+        return [spec for (spec,) in self._execute("SELECT spec FROM function WHERE is_present")]
+
     def paused(self) -> list[str]:
         return [function for (function,) in self._execute("SELECT function FROM pause")]
 

@@ -14,7 +14,7 @@ from fanout.model import Run, RunState
 
 _MOST_ANCESTORS = 10_000
 # One row for each run, and one for an event without any. Both joins are look-ups in an index (event_origin,
-# run_event), so a family costs what it has members. UNION, not UNION ALL: a root may have been caused by another one.
+# run_once), so a family costs what it has members. UNION, not UNION ALL: a root may have been caused by another one.
 # CROSS JOIN keeps SQLite from reading all runs there are, to find those of a family that it takes to be large.
 _FAMILY = """
   WITH RECURSIVE family (event, run, state) AS (

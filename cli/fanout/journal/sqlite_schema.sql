@@ -85,7 +85,7 @@ CREATE TABLE run (
   CHECK ((state IN ('completed', 'failed', 'cancelled', 'skipped')) = (ended_at IS NOT NULL))
 ) STRICT;
 
-CREATE UNIQUE INDEX run_event   ON run (event, function, CASE WHEN replay_of IS NULL THEN 0 ELSE key END);
+CREATE UNIQUE INDEX run_once    ON run (event, function, CASE WHEN replay_of IS NULL THEN 0 ELSE key END);
 CREATE        INDEX run_queued  ON run (function, partition, rank, key) WHERE state = 'queued';
 CREATE        INDEX run_due     ON run (due_at)                         WHERE due_at IS NOT NULL;
 CREATE        INDEX run_deadline ON run (deadline_at)                   WHERE deadline_at IS NOT NULL;
@@ -95,7 +95,7 @@ CREATE        INDEX run_running ON run (key)                            WHERE st
 CREATE        INDEX run_failed  ON run (key)                            WHERE state = 'failed';
 CREATE        INDEX run_replay  ON run (replay_of)                      WHERE replay_of IS NOT NULL;
 
-CREATE UNIQUE INDEX run_hold      ON run (function, hold)               WHERE hold IS NOT NULL;
+CREATE        INDEX run_hold      ON run (function, hold)               WHERE hold IS NOT NULL;
 CREATE        INDEX run_singleton ON run (function, singleton)          WHERE singleton IS NOT NULL AND ended_at IS NULL;
 
 CREATE TABLE run_event (

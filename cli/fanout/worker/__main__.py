@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fanout import __version__
 from fanout.errors import LoadError
 from fanout.model import Failure
 from fanout.protocol import (
@@ -153,7 +154,7 @@ def main() -> None:
     except LoadError as error:
         link.post(LoadFailed(error.message, error.hint))
         return
-    link.post(Described(tuple(each.spec for each in registered.values())))
+    link.post(Described(tuple(each.spec for each in registered.values()), __version__))
     # What is loaded stays: the collector need not look at it again, and rarely at the rest.
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)

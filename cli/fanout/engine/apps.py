@@ -1,0 +1,163 @@
+"""The apps of a project: what code each has, whether it can be loaded, and how many workers it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from fanout import __version__
+from fanout.core.shares import shares
+from fanout.engine.dispatch import Dispatch
+from fanout.engine.pool import Lost, Pool
+from fanout.engine.roster import Roster
+from fanout.engine.tick import Tick
+from fanout.errors import LoadError
+from fanout.journal import Journal
+from fanout.model import FunctionSpec
+from fanout.protocol import Described
+
+MAX_LOAD_DEATHS = 2
+LOAD_AGAIN_MS = 1_000
+"""After a worker that could not load the code: others may still work, and the code may be mended meanwhile."""
+
+
+class _App:
+    """One codebase."""
+
+    __slots__ = ("deaths", "error", "functions", "grow_after", "id", "is_known")
+
+    def __init__(self, id_: str) -> None:
+        self.id = id_
+        self.functions: tuple[FunctionSpec, ...] = ()
+        self.is_known = False
+        """Its code has been loaded, or could not be."""
+        self.error: LoadError | None = None
+        self.deaths = 0
+        self.grow_after = 0
+
+
+class Apps:
+    """An app whose code does not load keeps the functions that it last had, so that its runs are made, and wait."""
+
+    def __init__(self, journal: Journal, pool: Pool, roster: Roster, dispatch: Dispatch, *, processes: int) -> None:
+        self._journal = journal
+        self._pool = pool
+        self._roster = roster
+        self._dispatch = dispatch
+        self._processes = processes
+        self._apps = {app: _App(app) for app in pool.apps}
+        self._is_alone = len(self._apps) == 1
+
+    @property
+    def are_known(self) -> bool:
+        """Whether each has been loaded, or could not be: only then is it known who listens to an event."""
+        return all(app.is_known for app in self._apps.values())
+
+    @property
+    def errors(self) -> list[LoadError]:
+        """Why the newest worker of an app could not load its code, while others may still work with what they have."""
+        return [app.error for app in self._apps.values() if app.error is not None]
+
+    def functions(self) -> tuple[FunctionSpec, ...]:
+        return tuple(spec for app in self._apps.values() for spec in app.functions)
+
+    def rows(self, now: int) -> list[tuple[str, str, int]]:
+        """What the journal keeps of them."""
+        return [(spec.id, msgspec.json.encode(spec).decode(), now) for spec in self.functions()]
+
+    # What workers say before they execute anything. True: what functions there are has changed.
+
+    def described(self, worker: int, said: Described, now: int) -> bool:
+        app = self._apps[self._pool.app_of(worker)]
+        if said.version != __version__:
+            text = f"its environment has fanout {said.version}, and this is {__version__}"
+            return self.failed(worker, LoadError(text, hint="install the same version in both"), now)
+        app.deaths, app.error = 0, None
+        self._roster.join(worker, app.id)
+        is_new = not app.is_known or not app.functions
+        if is_new:
+            app.is_known = True
+            app.functions = tuple(self._named(spec, app.id) for spec in said.functions)
+        return is_new
+
+    def _named(self, spec: FunctionSpec, app: str) -> FunctionSpec:
+        """With its full id, where there is more than one app."""
+        if self._is_alone:
+            return msgspec.structs.replace(spec, app=app)
+        handler = None if spec.on_failure is None else f"{app}/{spec.on_failure}"
+        return msgspec.structs.replace(spec, app=app, id=f"{app}/{spec.id}", on_failure=handler)
+
+    def failed(self, worker: int, error: LoadError, now: int) -> bool:
+        """The code can't be loaded.
+
+        Raises:
+            LoadError: nothing else can be done: there is no other app, and no worker that has the code.
+        """
+        app = self._apps[self._pool.app_of(worker)]
+        app.error = error if self._is_alone else LoadError(f"app `{app.id}`: {error.message}", hint=error.hint)
+        app.grow_after = now + LOAD_AGAIN_MS
+        if not self._roster.workers_of(app.id) and (self._is_alone or all(each.error for each in self._apps.values())):
+            raise app.error
+        was_known, app.is_known = app.is_known, True
+        if not app.functions:
+            app.functions = self._last_known(app.id)
+        return not was_known
+
+    def _last_known(self, app: str) -> tuple[FunctionSpec, ...]:
+        specs = (msgspec.json.decode(text, type=FunctionSpec) for text in self._journal.functions())
+        return tuple(spec for spec in specs if spec.app == app)
+
+    def lost_while_loading(self, app_id: str, lost: Lost, now: int) -> None:
+        """A worker died before it could say anything.
+
+        Raises:
+            LoadError: as `failed`, when it has happened twice.
+        """
+        app = self._apps[app_id]
+        if app.error is not None and app.grow_after > now:
+            return  # It has said why.
+        app.deaths += 1
+        app.grow_after = now + LOAD_AGAIN_MS if self._roster.workers_of(app_id) else now
+        if app.deaths >= MAX_LOAD_DEATHS and not self._roster.workers_of(app_id):
+            tail = "\n".join(lost.tail)
+            hint = None
+            if any("No module named fanout" in line for line in lost.tail):
+                hint = "install fanout in the environment of `python`"
+            raise LoadError(f"{lost.reason} while it loaded the modules\n{tail}".rstrip(), hint=hint)
+
+    def lost_last(self, app_id: str, now: int) -> None:
+        """The last worker that had the code is gone: what others could not load may be mended."""
+        if not self._roster.workers_of(app_id):
+            self._apps[app_id].grow_after = now
+
+    # Workers.
+
+    def grow(self, now: int) -> None:
+        """Start workers where there is work for more, and let go of those that others need more."""
+        demand = {app: max(1, self._dispatch.demand(app, self._processes)) for app in self._apps}
+        if self._is_alone:
+            (app,) = self._apps.values()
+            if now >= app.grow_after:
+                self._pool.grow(app.id, min(self._processes, max(demand[app.id], self._pool.size(app.id))))
+            return
+        given = shares(demand, self._processes)
+        sizes = {app: self._pool.size(app) for app in self._apps}
+        room = max(self._processes, len(self._apps)) - sum(sizes.values())
+        for app in self._apps.values():
+            more = min(given[app.id] - sizes[app.id], room if sizes[app.id] else 1)
+            if more > 0 and now >= app.grow_after:
+                self._pool.grow(app.id, sizes[app.id] + more)
+                room -= more
+        if room <= 0 and any(given[app] > sizes[app] for app in self._apps):
+            self._retire({app: sizes[app] - given[app] for app in self._apps})
+
+    def _retire(self, surplus: dict[str, int]) -> None:
+        for app, number in surplus.items():
+            for _ in range(number - self._roster.retiring(app)):
+                self._roster.retire(app)
+        for worker in self._roster.retired():
+            self._pool.stop(worker)
+
+    def all(self) -> Iterable[str]:
+        return self._apps
