@@ -23,6 +23,25 @@ def parse_duration(text: str | float) -> float:
     return seconds
 
 
+def period(milliseconds: int) -> str:
+    """What comes behind a slash, as in `10/m` or `10/30s`."""
+    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)):
+        if milliseconds % length == 0:
+            number = milliseconds // length
+            return unit if number == 1 else f"{number}{unit}"
+    return f"{milliseconds}ms"
+
+
+def duration(milliseconds: int) -> str:
+    """The shortest of the texts that `parse_duration` reads as it: `1h30m`, `250ms`."""
+    parts, rest = [], milliseconds
+    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)):
+        number, rest = divmod(rest, length)
+        if number:
+            parts.append(f"{number}{unit}")
+    return "".join(parts) or "0s"
+
+
 def _seconds_of_number(number: float) -> float:
     # A bool would pass as 0 or 1, and is always a mistake.
     if isinstance(number, bool) or not isinstance(number, int | float):

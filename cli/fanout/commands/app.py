@@ -18,7 +18,10 @@ COMMANDS = {
     "runs": "List runs, or show one with its steps, attempts and errors.",
     "trace": "Show all that an event caused: runs, their events and children.",
     "replay": "Run failed runs again; steps that completed are not repeated.",
+    "why": "Say what a run waits for, or what became of it.",
     "cancel": "End runs that go on or wait, and those that they have invoked.",
+    "functions": "List functions, or pause and resume them.",
+    "cron": "Show schedules and their next ticks, or run them.",
     "serve": "Run the engine in the foreground until Ctrl-C.",
 }
 

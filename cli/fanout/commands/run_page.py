@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fanout.commands import report, text, waits
+from fanout.commands import reasons, report, text, waits
 from fanout.journal.awaited import Awaited, AwaitedEvent, Children, Relatives
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import Failure, Run, RunState, Step, StepState
@@ -23,6 +23,7 @@ class Page(NamedTuple):
     awaited: dict[str, Awaited]
     cancelled_by: list[AwaitedEvent]
     relatives: Relatives
+    why: str | None = None
 
 
 def read(reader: JournalReader, run: Run) -> Page:
@@ -33,6 +34,7 @@ def read(reader: JournalReader, run: Run) -> Page:
         awaited={each.step: each for each in reader.awaited(run.key)},
         cancelled_by=reader.cancelling_events(run.key),
         relatives=reader.relatives(run.key),
+        why=reasons.line(reader, run, text.now()),
     )
 
 
@@ -67,6 +69,8 @@ def _facts(page: Page) -> Iterator[tuple[str, str, str]]:
     yield "run", run.id, ""
     yield "function", text.printable(run.function), "bold"
     yield "state", f"{text.symbol(run.state)} {run.state}{reason}", text.style(run.state)
+    if page.why is not None:
+        yield "why", f"it {page.why}", "yellow"
     yield "event", f"{text.printable(run.event_name)}  {text.printable(run.event_id)}", ""
     yield from _origin(page)
     yield "data", text.first_line(page.data), ""
@@ -145,6 +149,7 @@ def as_json(page: Page) -> dict[str, Any]:
             {"step": step or None, "attempt": attempt, "at": at, **(report.failure_json(failure) or {})}
             for step, attempt, at, failure in page.failures
         ],
+        "why": page.why,
         "waits": [_awaited_json(each) for each in page.awaited.values()],
         "cancelled_by": [_event_json(event) for event in page.cancelled_by],
         "children": [_children_json(children) for children in relatives.children],

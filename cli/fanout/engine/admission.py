@@ -6,6 +6,7 @@ The order is fixed: match, batch, rate limit, debounce, singleton, idempotency; 
 from __future__ import annotations
 
 from fanout.core import flow
+from fanout.durations import period
 from fanout.engine.runs import Held, Runs, value_of
 from fanout.engine.tick import Tick
 from fanout.engine.timers import Timers
@@ -84,7 +85,7 @@ class Admission:
         tick.writes.limits[where] = verdict.tat
         if verdict.is_allowed:
             return None
-        return f"rate limit {rule.limit}/{_period(rule.period_ms)}{_on(rule.key, key)}"
+        return f"rate limit {rule.limit}/{period(rule.period_ms)}{_on(rule.key, key)}"
 
     # Runs that wait for more events.
 
@@ -145,11 +146,3 @@ def _key(expression: str | None, event: StoredEvent) -> str:
 def _on(expression: str | None, key: str) -> str:
     """What a reason says about the key."""
     return "" if expression is None else f" on `{expression}` {key}"
-
-
-def _period(milliseconds: int) -> str:
-    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)):
-        if milliseconds % length == 0:
-            number = milliseconds // length
-            return unit if number == 1 else f"{number}{unit}"
-    return f"{milliseconds}ms"

@@ -25,13 +25,15 @@ LOAD_AGAIN_MS = 1_000
 class _App:
     """One codebase."""
 
-    __slots__ = ("deaths", "error", "functions", "grow_after", "id", "is_known")
+    __slots__ = ("deaths", "error", "functions", "grow_after", "id", "is_known", "is_stale")
 
     def __init__(self, id_: str) -> None:
         self.id = id_
         self.functions: tuple[FunctionSpec, ...] = ()
         self.is_known = False
         """Its code has been loaded, or could not be."""
+        self.is_stale = False
+        """Its functions are those that it had the last time."""
         self.error: LoadError | None = None
         self.deaths = 0
         self.grow_after = 0
@@ -62,9 +64,22 @@ class Apps:
     def functions(self) -> tuple[FunctionSpec, ...]:
         return tuple(spec for app in self._apps.values() for spec in app.functions)
 
-    def rows(self, now: int) -> list[tuple[str, str, int]]:
-        """What the journal keeps of them."""
-        return [(spec.id, msgspec.json.encode(spec).decode(), now) for spec in self.functions()]
+    def rows(self, now: int) -> list[tuple[str, str, int | None]]:
+        """What the journal keeps of them: without a time if they have not been loaded now."""
+        return [
+            (spec.id, msgspec.json.encode(spec).decode(), None if app.is_stale else now)
+            for app in self._apps.values()
+            for spec in app.functions
+        ]
+
+    def unloaded(self) -> set[str]:
+        """Functions whose code no worker has, because it can't be loaded."""
+        return {
+            spec.id
+            for app in self._apps.values()
+            if app.error is not None and not self._roster.workers_of(app.id)
+            for spec in app.functions
+        }
 
     # What workers say before they execute anything. True: what functions there are has changed.
 
@@ -75,9 +90,9 @@ class Apps:
             return self.failed(worker, LoadError(text, hint="install the same version in both"), now)
         app.deaths, app.error = 0, None
         self._roster.join(worker, app.id)
-        is_new = not app.is_known or not app.functions
+        is_new = not app.is_known or app.is_stale or not app.functions
         if is_new:
-            app.is_known = True
+            app.is_known, app.is_stale = True, False
             app.functions = tuple(self._named(spec, app.id) for spec in said.functions)
         return is_new
 
@@ -102,6 +117,7 @@ class Apps:
         was_known, app.is_known = app.is_known, True
         if not app.functions:
             app.functions = self._last_known(app.id)
+            app.is_stale = True
         return not was_known
 
     def _last_known(self, app: str) -> tuple[FunctionSpec, ...]:

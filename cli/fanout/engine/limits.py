@@ -78,22 +78,9 @@ class Limits:
         if places is None:
             if len(self._places) > 4 * 1024:
                 self._places.clear()
-            places = self._places[where] = tuple(self._work_out(run))
+            spec = self._functions.get(run.function)
+            places = self._places[where] = () if spec is None else tuple(places_of(spec, run.partition))
         return places
-
-    def _work_out(self, run: QueuedRun) -> Iterator[tuple[Place, int]]:
-        spec = self._functions.get(run.function)
-        if spec is None:
-            return
-        keys, _ = flow.keys_of(run.partition)
-        for number, (rule, key) in enumerate(zip(spec.flow.concurrency, keys, strict=False)):
-            if rule.scope == "app":
-                # By the key's value; those without a key are counted together.
-                yield Place("", f"{spec.app}:{'all' if rule.key is None else 'key'}", key), rule.limit
-            else:
-                yield Place(run.function, str(number), key), rule.limit
-        if spec.overlap is Overlap.QUEUE and any(isinstance(trigger, CronTrigger) for trigger in spec.triggers):
-            yield Place(run.function, "cron", ""), 1
 
     def hold(self, run: QueuedRun) -> None:
         """The run executes from now on."""
@@ -175,3 +162,16 @@ class Limits:
             else:
                 self._not_before[permit] = verdict.allowed_at
         self._asked.clear()
+
+
+def places_of(spec: FunctionSpec, partition: str) -> Iterator[tuple[Place, int]]:
+    """The places that the function's runs of this partition need, each with how many there are."""
+    keys, _ = flow.keys_of(partition)
+    for number, (rule, key) in enumerate(zip(spec.flow.concurrency, keys, strict=False)):
+        if rule.scope == "app":
+            # By the key's value; those without a key are counted together.
+            yield Place("", f"{spec.app}:{'all' if rule.key is None else 'key'}", key), rule.limit
+        else:
+            yield Place(spec.id, str(number), key), rule.limit
+    if spec.overlap is Overlap.QUEUE and any(isinstance(trigger, CronTrigger) for trigger in spec.triggers):
+        yield Place(spec.id, "cron", ""), 1

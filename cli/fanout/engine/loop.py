@@ -183,6 +183,10 @@ class Engine:
         times = (self._timers.earliest, self._queue.next_at)
         return min((at for at in times if at is not None), default=None)
 
+    def unloaded(self) -> set[str]:
+        """Functions whose code can't be loaded, while that of others can."""
+        return self._apps.unloaded()
+
     def stranded(self) -> set[str]:
         """Functions that have queued runs but are not in the code."""
         return self._queue.stranded()

@@ -35,11 +35,9 @@ class Requests:
                 if spec is not None:
                     made = self._runs.invoke(tick, spec, msgspec.json.encode(body["data"]).decode(), None, now)
             case "pause":
-                tick.writes.paused += [(function, now) for function in body["functions"]]
-                self._limits.pause(body["functions"])
+                self._pause(tick, body["functions"], now)
             case "resume":
-                tick.writes.unpaused += [(function,) for function in body["functions"]]
-                tick.unpaused += body["functions"]
+                self._resume(tick, body["functions"])
             case "tick":
                 made = self._tick(tick, body["function"], body["at"], now)
         tick.writes.handled.append((now, made, request.key))
@@ -52,9 +50,25 @@ class Requests:
                 tick.replayed.add(run)
                 self._runs.new(tick, spec, self._journal.event(event), now, replay_of=run)
 
+    def _pause(self, tick: Tick, functions: list[str], now: int) -> None:
+        # Of several requests in one tick the last one counts.
+        tick.writes.unpaused = [row for row in tick.writes.unpaused if row[0] not in functions]
+        tick.unpaused = [function for function in tick.unpaused if function not in functions]
+        tick.writes.paused += [(function, now) for function in functions]
+        self._limits.pause(functions)
+
+    def _resume(self, tick: Tick, functions: list[str]) -> None:
+        tick.writes.paused = [row for row in tick.writes.paused if row[0] not in functions]
+        tick.writes.unpaused += [(function,) for function in functions]
+        tick.unpaused += functions
+
     def _tick(self, tick: Tick, function: str, at: int | None, now: int) -> int | None:
         spec = self._runs.functions.get(function)
         if spec is None:
             return None
         trigger = next((each for each in spec.triggers if isinstance(each, CronTrigger)), None)
-        return None if trigger is None else self._schedules.start(tick, spec, trigger, now if at is None else at, now)
+        if trigger is None:
+            return None
+        # Somebody waits for it: it is not to be spread over time.
+        prompt = msgspec.structs.replace(trigger, jitter_ms=0)
+        return self._schedules.start(tick, spec, prompt, now if at is None else at, now)

@@ -332,8 +332,8 @@ class Writes:
         """(function, cron) -> through"""
         self.ticks: list[tuple[str, int, int]] = []
         """(function, scheduled_at, run)"""
-        self.functions: list[tuple[str, str, int]] = []
-        """(id, spec, loaded_at): all that the code has now."""
+        self.functions: list[tuple[str, str, int | None]] = []
+        """(id, spec, loaded_at): all that the code has now; without a time, what could not be loaded now but was once."""
         self.paused: list[tuple[str, int]] = []
         self.unpaused: list[tuple[str]] = []
         self.cancelled: list[tuple[str, str | None, int, int]] = []

@@ -10,9 +10,10 @@ import apsw
 import msgspec
 
 from fanout.errors import JournalError, NotFoundError, UsageError
-from fanout.journal import sqlite_awaited, sqlite_family
+from fanout.journal import sqlite_awaited, sqlite_family, sqlite_functions
 from fanout.journal.awaited import Awaited, AwaitedEvent, Relatives
 from fanout.journal.family import Family, Progress, Watched
+from fanout.journal.functions import Collected, CronTick, Executing, KnownFunction, Queued, RunCounts
 from fanout.journal.sqlite import MIGRATIONS
 from fanout.journal.sqlite_connection import check_version, open_connection, readable_errors
 from fanout.journal.sqlite_rows import made_run, select_runs, with_steps
@@ -35,7 +36,7 @@ class JournalReader:
         """
         if not path.exists():
             raise NotFoundError(f"there is no journal at `{path}` yet", hint="send an event first: `fanout send FILE`")
-        self._path = path
+        self.path = path
         self._connection = open_connection(path, apsw.SQLITE_OPEN_READONLY)
         try:
             self._check_version()
@@ -45,10 +46,10 @@ class JournalReader:
 
     def _check_version(self) -> None:
         version = self._all("PRAGMA user_version")[0][0]
-        check_version(self._path, version, len(MIGRATIONS))
+        check_version(self.path, version, len(MIGRATIONS))
         if version < len(MIGRATIONS):
             raise JournalError(
-                f"the journal `{self._path}` is from an older fanout", hint="any `fanout send` brings it up to date"
+                f"the journal `{self.path}` is from an older fanout", hint="any `fanout send` brings it up to date"
             )
 
     def __enter__(self) -> Self:
@@ -58,7 +59,7 @@ class JournalReader:
         self._connection.close()
 
     def _all(self, sql: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with readable_errors(self._path):
+        with readable_errors(self.path):
             return self._connection.execute(sql, tuple(bindings)).fetchall()
 
     # What a command waits for, and who caused what.
@@ -237,3 +238,39 @@ class JournalReader:
             (*names, function, function, again),
         )
         return [key for (key,) in rows]
+
+    # Functions, their schedules and their queues: see sqlite_functions.py.
+
+    def functions(self) -> list[KnownFunction]:
+        """What the code has, or had, as an engine last saw it."""
+        return sqlite_functions.functions(self._all)
+
+    def function(self, id_: str) -> KnownFunction | None:
+        return sqlite_functions.function(self._all, id_)
+
+    def run_counts(self, most: int) -> RunCounts:
+        return sqlite_functions.run_counts(self._all, most)
+
+    def ticks(self, function: str, until: int, limit: int) -> list[CronTick]:
+        return sqlite_functions.ticks(self._all, function, until, limit)
+
+    def tick_at(self, function: str, scheduled_at: int) -> CronTick | None:
+        return sqlite_functions.tick_at(self._all, function, scheduled_at)
+
+    def last_event_key(self) -> int:
+        return sqlite_functions.last_event_key(self._all)
+
+    def ticks_since(self, event_key: int) -> tuple[int, list[CronTick]]:
+        return sqlite_functions.ticks_since(self._all, event_key)
+
+    def queued(self, run: int) -> Queued:
+        return sqlite_functions.queued(self._all, run)
+
+    def executing(self) -> list[Executing]:
+        return sqlite_functions.executing(self._all)
+
+    def limit_value(self, function: str, kind: str, key: str) -> int | None:
+        return sqlite_functions.limit_value(self._all, function, kind, key)
+
+    def collected(self, run: int) -> Collected | None:
+        return sqlite_functions.collected(self._all, run)

@@ -31,7 +31,9 @@ _HOLD_RUN = "UPDATE run SET event = coalesce(?, event), due_at = ? WHERE key = ?
 _KEEP_LIMIT = "INSERT OR REPLACE INTO limit_state (value, function, kind, key) VALUES (?, ?, ?, ?)"
 _KEEP_SCHEDULE = "INSERT OR REPLACE INTO schedule (through, function, cron) VALUES (?, ?, ?)"
 _INSERT_TICK = "INSERT INTO tick (function, scheduled_at, run) VALUES (?, ?, ?)"
-_KEEP_FUNCTION = "INSERT OR REPLACE INTO function (id, spec, loaded_at, is_present) VALUES (?, ?, ?, 1)"
+_KEEP_FUNCTION = """
+  INSERT OR REPLACE INTO function (id, spec, loaded_at, is_present)
+  VALUES (?1, ?2, coalesce(?3, (SELECT loaded_at FROM function WHERE id = ?1), 0), 1)"""
 _PAUSE = "INSERT OR IGNORE INTO pause (function, paused_at) VALUES (?, ?)"
 _UNPAUSE = "DELETE FROM pause WHERE function = ?"
 _INSERT_WAIT = "INSERT OR REPLACE INTO wait VALUES (?, ?, ?, ?, ?, ?, ?, ?)"

@@ -1,0 +1,114 @@
+"""The code as it is now: who has it loaded, and what is said where it can't be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection
+
+import msgspec
+
+from fanout.commands import reasons
+from fanout.commands.app import say
+from fanout.commands.report import MOST_MEMBERS
+from fanout.commands.text import count, nearest, printable
+from fanout.config import Config
+from fanout.engine.local import LocalEngine
+from fanout.engine.loop import Engine
+from fanout.errors import JournalBusyError, LoadError, NotFoundError
+from fanout.journal.family import Watched
+from fanout.journal.functions import KnownFunction
+from fanout.journal.sqlite_reader import JournalReader
+from fanout.model import RunState
+
+
+class LoadWarnings:
+    """Says of each app, once, why its code can't be loaded, while the others go on."""
+
+    def __init__(self, engine: Engine, print_line: Callable[[str], None] = say) -> None:
+        self._engine = engine
+        self._print_line = print_line
+        self._said: set[str] = set()
+
+    def tell(self) -> None:
+        for error in self._engine.load_errors:
+            if str(error) not in self._said:
+                self._said.add(str(error))
+                warn(error, self._print_line)
+
+
+def warn(error: LoadError, print_line: Callable[[str], None] = say) -> None:
+    """As an error is reported, but something goes on in spite of it."""
+    for line in f"warning: {error.message}".splitlines():
+        print_line(printable(line))
+    if error.hint:
+        print_line(f"hint: {printable(error.hint)}")
+
+
+def functions_now(config: Config) -> list[KnownFunction]:
+    """The functions that the code has now. Without an engine running it is loaded for that, and nothing else is done.
+
+    Raises:
+        LoadError: it can't be loaded, and never was before.
+    """
+    failed = _refresh(config)
+    with JournalReader(config.journal) as reader:
+        found = reader.functions()
+    if failed is not None:
+        if not found:
+            raise failed
+        warn(failed)
+        say("hint: this is what the code had when it was last loaded")
+    return found
+
+
+def _refresh(config: Config) -> LoadError | None:
+    """Have the journal know what the code has. An engine that runs has seen to that already."""
+    try:
+        one_worker = LocalEngine(msgspec.structs.replace(config, processes=1))
+    except JournalBusyError:
+        return None
+    with one_worker as own:
+        own.pool.on_output = lambda line: say(printable(line))
+        engine = own.open(is_development=False)
+        try:
+            own.load()
+        except LoadError as error:
+            return error
+        LoadWarnings(engine).tell()
+    return None
+
+
+def function_named(found: list[KnownFunction], name: str) -> KnownFunction:
+    """The function with this id.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    known = next((each for each in found if each.spec.id == name), None)
+    if known is None:
+        near = nearest(name, [each.spec.id for each in found]).removeprefix("; ")
+        raise NotFoundError(f"there is no function `{name}`", hint=near or "`fanout functions` lists them")
+    return known
+
+
+def held_up(reader: JournalReader, watched: Watched, unloaded: Collection[str]) -> tuple[list[str], bool]:
+    """What is to be said of queued runs that were waited for, of functions that are paused or whose app can't be loaded;
+    and whether there are any of the latter.
+    """
+    known = {each.spec.id: each for each in reader.functions() if each.paused_at is not None or each.spec.id in unloaded}
+    if not known:
+        return [], False
+    family = reader.family(watched, limit=MOST_MEMBERS)
+    numbers = Counter(
+        run.function for run in family.runs.values() if run.state is RunState.QUEUED and run.function in known
+    )
+    said = []
+    for function, number in numbers.items():
+        # The worker that last had the code may have been lost later than the journal knows.
+        now = known[function]._replace(is_stale=function in unloaded)
+        reason = reasons.held_up_as_a_whole(reader, now)
+        if reason is not None:
+            hint = "" if function in unloaded or reason.hint is None else f"; {reason.hint}"
+            why = reason.words.removeprefix("waits: ")
+            said.append(f"{count(number, 'run')} of `{printable(function)}` left in the queue: {why}{hint}")
+    return said, any(function in unloaded for function in numbers)

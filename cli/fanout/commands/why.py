@@ -1,0 +1,33 @@
+"""`fanout why`: what a run waits for, or what became of it, in one sentence."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fanout.commands import reasons, report, text
+from fanout.commands.app import say
+from fanout.commands.waiting import project
+from fanout.journal.sqlite_reader import JournalReader
+
+
+def register(app: typer.Typer, help_: str) -> None:
+    app.command(name="why", help=help_)(why)
+
+
+def why(
+    run: Annotated[str, typer.Argument(help="Its id, or enough of its beginning or end.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
+) -> None:
+    with JournalReader(project(config).journal) as reader:
+        found = reader.run(run)
+        reason = reasons.reason(reader, found, text.now())
+    if as_json:
+        said = {"run": found.id, "function": found.function, "state": found.state, **reasons.as_json(reason)}
+        report.print_json(said)
+        return
+    print(f"`{text.printable(found.function)}` {reason.words}")
+    if reason.hint is not None:
+        say(f"hint: {reason.hint}")
