@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -239,8 +238,8 @@ async def bad(ctx):
 
 
 @pytest.fixture(scope="module", params=PARKS)
-def suite(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    yield Suite(tmp_path_factory.mktemp(request.param), CODE, park=PARKS[request.param], data={"user": 7, "n": 5})
+def suite(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Suite:
+    return Suite(tmp_path_factory.mktemp(request.param), CODE, park=PARKS[request.param], data={"user": 7, "n": 5})
 
 
 @pytest.fixture(params=KINDS)

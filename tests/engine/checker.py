@@ -324,6 +324,8 @@ def _heard(simulation: Simulation, run: int, step: _Step, part: Await) -> str:
     )
     started_by = _envelope(simulation, _run(simulation, run).event)
     for entry in simulation.log[began:]:
+        if entry.what is What.RECORDED and (entry.run, entry.step) == (id_, step.key):
+            break
         if entry.what is What.ACCEPTED and entry.at <= step.started_at + part.timeout_ms:
             said = _envelope(simulation, entry.event)
             if _fits(part, json.loads(started_by), json.loads(said)):

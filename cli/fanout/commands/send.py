@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,9 +11,10 @@ import typer
 from fanout.client import Client, watched_events
 from fanout.commands import report, waiting
 from fanout.commands.app import say
+from fanout.commands.inputs import DATA_HELP, bytes_of, event_with
 from fanout.commands.text import count, nearest, printable
 from fanout.errors import EventError, UsageError
-from fanout.events import DEFAULT_LIMITS, NewEvent, build, parse
+from fanout.events import DEFAULT_LIMITS, NewEvent, parse
 from fanout.journal import AcceptedEvent
 from fanout.journal.family import Watched
 from fanout.journal.sqlite_reader import JournalReader
@@ -31,7 +30,7 @@ def send(
         typer.Argument(help="Files with an event, a list of them, or one a line; `-` is stdin.", show_default=False),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The event's name, instead of a file.", show_default=False)] = None,
-    data: Annotated[str | None, typer.Option(help="With --name: its data, a JSON object.", show_default=False)] = None,
+    data: Annotated[str | None, typer.Option(help=f"With --name: its data, {DATA_HELP}.", show_default=False)] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Only store the events.")] = False,
     timeout: Annotated[
         float | None, typer.Option(help="Wait so many seconds at most (exit code 5).", min=0, show_default=False)
@@ -78,7 +77,7 @@ def _read(files: Sequence[str], name: str | None, data: str | None) -> list[NewE
     if name is not None:
         if files:
             raise UsageError("events come from files or from `--name`, not from both", hint="leave one of them out")
-        return [build(name, data)]
+        return [event_with(name, data)]
     if data is not None:
         raise UsageError("`--data` goes with `--name`", hint="as in `fanout send --name app/hello --data '{\"n\": 1}'`")
     if not files:
@@ -86,7 +85,7 @@ def _read(files: Sequence[str], name: str | None, data: str | None) -> list[NewE
             "there is no event to send",
             hint="name a file, `-` for stdin, or `--name app/hello --data '{}'`",
         )
-    events = [event for file in files for event in parse(_bytes_of(file), "stdin" if file == "-" else file)]
+    events = [event for file in files for event in parse(bytes_of(file), "stdin" if file == "-" else file)]
     if not events:
         raise EventError("there is no event in what was given", hint='an event is `{"name": "app/hello", "data": {}}`')
     if len(events) > DEFAULT_LIMITS.request_events:
@@ -95,13 +94,6 @@ def _read(files: Sequence[str], name: str | None, data: str | None) -> list[NewE
             hint="send the files one after another",
         )
     return events
-
-
-def _bytes_of(file: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise EventError(f"`{file}` can't be read: {error.strerror}") from None
 
 
 def _print_stored(accepted: Sequence[AcceptedEvent], *, has_engine: bool, as_json: bool) -> None:

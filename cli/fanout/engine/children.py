@@ -86,6 +86,7 @@ class Children:
         mapping.has_room = not row.is_exhausted and _room(row) > 0
         if mapping.has_room:
             tick.changed.append((active, step))
+            active.waits.pop(step, None)
         else:
             # Only now the step waits: as long as there is room, more items are on their way.
             active.waits[step] = 0
@@ -102,6 +103,8 @@ class Children:
                 mapping = self._mapping(active.run.key, step.key)
                 if mapping is not None:
                     mapping.has_room = step.progress[1] > 0
+                    if mapping.has_room:
+                        active.waits.pop(step.key, None)
 
     # Fan-in.
 

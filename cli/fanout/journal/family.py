@@ -43,17 +43,21 @@ class Watched(NamedTuple):
 
 
 class FamilyEvent(NamedTuple):
-    """`origin` is the run that sent or caused it."""
+    """`origin` is the run that sent or caused it. `is_duplicate`: its id was given before, within 24 hours."""
 
     key: int
     id: str
     name: str
     received_at: int
     origin: int | None
+    is_duplicate: bool
 
 
 class FamilyRun(NamedTuple):
-    """As much of a run as it takes to place and count it. Keys are the journal's."""
+    """As much of a run as it takes to place and count it. Keys are the journal's.
+
+    Of a map it is the `item`-th, and has an `item_key` if the map gives keys.
+    """
 
     key: int
     id: str
@@ -65,6 +69,8 @@ class FamilyRun(NamedTuple):
     started_at: int | None
     ended_at: int | None
     replay_of: int | None
+    item: int | None
+    item_key: str | None
 
 
 Member = FamilyEvent | FamilyRun

@@ -92,6 +92,10 @@ class JournalReader:
         found = self.runs_with_steps(keys)
         return number, [found[key] for key in keys]
 
+    def goes_on_at(self, watched: Watched) -> int | None:
+        """When the first of the runs that are live does something: 0 is now, None is not by itself."""
+        return sqlite_family.goes_on_at(self._all, watched)
+
     def request_answer(self, request: int) -> tuple[bool, int | None]:
         """Whether the engine has handled it, and the key of the run that it has made for it."""
         (handled_at, run) = self._all("SELECT handled_at, run FROM request WHERE key = ?", (request,))[0]

@@ -18,7 +18,8 @@
 --          `position` is the order in which steps were first reached, `branch` the parallel branch they belong to.
 -- failure  One failed attempt of a step, or of the code between steps (step = '').
 -- wait     Which event a waiting step waits for, or which cancels the run (step = ''): one whose value at `path` is
---          `value`, and for which the CEL `condition` is true. Gone when the wait is over.
+--          `value`, and for which the CEL `condition` is true, of those accepted `after` this one. Gone when the wait
+--          is over.
 -- map      A map step that is not over: how many of its items have become runs, how many of those have ended.
 -- request  What other processes ask of the engine: replay, cancel, invoke. Any process may append one.
 -- meta     A few single values.
@@ -126,6 +127,7 @@ CREATE TABLE wait (
   value      TEXT    NOT NULL,
   condition  TEXT,
   expires_at INTEGER,
+  after      INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (run, step, number)
 ) STRICT, WITHOUT ROWID;
 

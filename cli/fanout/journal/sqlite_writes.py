@@ -26,7 +26,9 @@ _INSERT_RUN = """
   INSERT INTO run (key, id, function, event, partition, rank, state, max_attempts, queued_at, due_at, replay_of,
     parent, parent_step, item, item_key, deadline_at)
   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_INSERT_WAIT = "INSERT OR REPLACE INTO wait VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_WAIT = """
+  INSERT OR REPLACE INTO wait
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, coalesce(?, (SELECT seq FROM sqlite_sequence WHERE name = 'event'), 0))"""
 _CARRY_STEPS = """
   INSERT INTO step (run, key, kind, branch, state, position, attempts, output, started_at, ended_at)
   SELECT ?, key, kind, branch, state, position, attempts, output, started_at, ended_at
