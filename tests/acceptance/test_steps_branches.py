@@ -10,7 +10,10 @@ import pytest
 from tests.acceptance.both import KINDS, PARKS, Suite
 
 MANY = 1_000
-CODE = f"MANY = {MANY}\n" + '''
+CODE = '''
+MANY = 1_000
+
+
 async def value(name, value):
     note(f"{name}: {value}")
     return value
@@ -261,9 +264,7 @@ def test_a_branch_that_nobody_catches_fails_the_run(suite: Suite, kind: str) -> 
 def test_branches_in_branches_get_on_while_others_wait_for_long(suite: Suite, kind: str) -> None:
     leaves = [[[f"{a}{p}{x}" * 2 for x in "xy"] for p in "pq"] for a in "ab"]
     assert suite.output("nested", kind) == [f"app/nested-{kind}", leaves]
-    assert Counter(suite.notes("nested", kind)) == Counter(
-        {f"{a}{p}{x}": 2 for a in "ab" for p in "pq" for x in "xy"}
-    )
+    assert Counter(suite.notes("nested", kind)) == Counter({f"{a}{p}{x}": 2 for a in "ab" for p in "pq" for x in "xy"})
 
 
 def test_a_run_comes_back_in_the_middle_of_its_branches(suite: Suite, kind: str) -> None:

@@ -11,7 +11,7 @@ import fanout
 from tests.acceptance.both import KINDS, PARKS, notes, write
 from tests.acceptance.conftest import Project, until
 
-CODE = '''
+CODE = """
 async def value(name, value):
     note(f"{name}: {value}")
     return value
@@ -156,7 +156,7 @@ async def blocker(ctx):
 @child("fanout/function.cancelled")
 async def listens(ctx):
     note(f"listens: {ctx.event.data['function_id']}")
-'''
+"""
 
 
 class Served:
@@ -212,7 +212,7 @@ class Served:
                   UNION ALL
                   SELECT run.key, run.function, run.state FROM below JOIN run ON run.parent = below.key)
                 SELECT function, state, count(*) FROM below GROUP BY 1, 2 ORDER BY 1, 2"""
-        )  # type: ignore[return-value]
+        )
 
 
 @pytest.fixture(scope="module", params=PARKS)

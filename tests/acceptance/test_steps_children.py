@@ -7,7 +7,10 @@ import pytest
 from tests.acceptance.both import KINDS, PARKS, Suite
 
 ITEMS = 2_000
-CODE = f"ITEMS = {ITEMS}\n" + '''
+CODE = '''
+ITEMS = 2_000
+
+
 async def value(name, value):
     note(f"{name}: {value}")
     return value
@@ -167,7 +170,7 @@ def children(suite: Suite, name: str, kind: str) -> list[tuple[str, int]]:
     return suite.project.query(
         f"""SELECT child.state, count(*) FROM run JOIN run child ON child.parent = run.key
             WHERE run.id = '{id_}' GROUP BY 1 ORDER BY 1"""
-    )  # type: ignore[return-value]
+    )
 
 
 def test_a_map_over_a_generator_returns_in_the_order_of_its_items(suite: Suite, kind: str) -> None:

@@ -228,6 +228,7 @@ def test_an_expression_goes_along_as_it_is_written(execution: Execution) -> None
         ({"event": 5}, "step `paid`: `event` has to be the name of an event, not 5"),
         ({"event": None}, "step `paid`: `event` has to be the name of an event, not None"),
         ({"event": "app/*"}, "step `paid`: `event` has to be the name of an event, not 'app/*'"),
+        ({"event": "fanout/x"}, "step `paid`: events that begin with `fanout/` can't be awaited"),
         ({"match": ""}, "step `paid`: `match` has to be a path such as `data.user_id`, not ''"),
         ({"match": 5}, "step `paid`: `match` has to be a path such as `data.user_id`, not 5"),
         ({"if_": 5}, "step `paid`: `if_` has to be the text of an expression, not 5"),

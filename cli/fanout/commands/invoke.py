@@ -63,11 +63,10 @@ def invoke(
         if as_json:
             report.print_json({"runs": [report.run_json(each) for each in reader.watched_runs(watched)]})
         else:
-            hints = report.next_steps(reader, watched, family, has_engine=waited.has_engine)
-            hints += waiting.left(waited)
+            hints = waiting.hints(reader, watched, family, waited)
             output = _output(run) if waited.ending is Ending.DONE else None
             seconds = time.monotonic() - began
-            report.print_report(reader, family, seconds, f"`{printable(function)}`", hints, output)
+            report.print_report(reader, family, seconds, f"`{printable(function)}`", hints, output=output)
     raise typer.Exit(waiting.exit_code(waited, report.exit_code(family.counts)))
 
 

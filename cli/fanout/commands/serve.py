@@ -24,14 +24,15 @@ def serve(
     settings = waiting.project(config)
     with take_early_engine() or LocalEngine(settings) as own:
         own.pool.on_output = lambda line: say(printable(line))
-        own.on_stopping = waiting.say_stopping
         engine = own.open(is_development=False)
         own.load()
         say(f"serving {count(len(engine.functions), 'function')} of `{settings.app_id}`; Ctrl-C stops")
+        stopping = waiting.Stopping(own, say)
         said: LoadError | None = None
 
         def tell() -> None:
             nonlocal said
+            stopping.look()
             if engine.load_error is not None and str(engine.load_error) != str(said):
                 report_error(engine.load_error)
             said = engine.load_error or said

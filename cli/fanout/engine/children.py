@@ -67,6 +67,8 @@ class Children:
         run, step = active.run.key, message.key
         mapping = self._mapping(run, step)
         if mapping is None or (run, step) in tick.resolved:
+            # It was over while the function made these items, and said so to nobody: now somebody waits.
+            tick.changed.append((active, step))
             return
         row = mapping.row
         spec = self._runs.functions.get(row.function)

@@ -42,6 +42,14 @@ class Watched(NamedTuple):
     after_run: int = 0
 
 
+class LeftOver(NamedTuple):
+    """How much is in a journal that goes on as soon as an engine does."""
+
+    events: int
+    runs: int
+    requests: int
+
+
 class FamilyEvent(NamedTuple):
     """`origin` is the run that sent or caused it. `is_duplicate`: its id was given before, within 24 hours."""
 

@@ -53,7 +53,8 @@ _WAITING = """
     AND NOT EXISTS (SELECT 1 FROM run child WHERE child.parent = run.key AND child.ended_at IS NULL)
   ORDER BY goes_on_at IS NULL, goes_on_at LIMIT """
 _GOES_ON = """
-  SELECT max(run.state <> 'waiting'), (SELECT max(event) FROM family) > (SELECT value FROM meta WHERE name = 'routed_to'),
+  SELECT max(run.state <> 'waiting'),
+         (SELECT max(event) FROM family) > (SELECT value FROM meta WHERE name = 'routed_to'),
          min(run.due_at), min(run.deadline_at),
          min((SELECT min(step.due_at) FROM step WHERE step.run = run.key AND step.state IN ('waiting', 'retrying')))
   FROM family CROSS JOIN run ON run.key = family.run WHERE run.ended_at IS NULL"""
@@ -167,8 +168,7 @@ def trace(query: Query, event: int, run: int | None, *, levels: int, limit: int)
 
 
 def _add(family: Family, row: Sequence[Any], *, is_root: bool) -> None:
-    *of_event, is_duplicate = row[:6]
-    event, run = FamilyEvent(*of_event, bool(is_duplicate)), None
+    event, run = FamilyEvent(*row[:5], is_duplicate=bool(row[5])), None
     if row[6] is not None:
         key, id_, function, event_key, state, *rest = row[6:]
         run = FamilyRun(key, id_, function, event_key, RunState(state), *rest)

@@ -15,7 +15,7 @@ from fanout.core.paths import value_at
 from fanout.declare import spec_of
 from fanout.durations import parse_duration
 from fanout.errors import UsageError
-from fanout.events import Limits, parse
+from fanout.events import RESERVED_PREFIX, Limits, parse
 from fanout.ids import UlidFactory
 from fanout.model import Event, Failure
 from fanout.protocol import Awaited, EventWait, Invoke, Map, MapItems, RecordedStep, SentEvent, StepWaits
@@ -86,6 +86,8 @@ def event_wait(
     """What to wait for, checked."""
     if not isinstance(event, str) or not event or "*" in event:
         raise UsageError(f"step `{step}`: `event` has to be the name of an event, not {event!r}")
+    if event.startswith(RESERVED_PREFIX):
+        raise UsageError(f"step `{step}`: events that begin with `{RESERVED_PREFIX}` can't be awaited")
     if match is not None and (not isinstance(match, str) or not match):
         raise UsageError(f"step `{step}`: `match` has to be a path such as `data.user_id`, not {match!r}")
     if if_ is not None:
