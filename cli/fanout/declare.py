@@ -14,6 +14,7 @@ import msgspec
 
 from fanout.durations import parse_duration
 from fanout.errors import CronError, ExpressionError, LoadError
+from fanout.events import RESERVED_PREFIX
 from fanout.flow import Batch, Concurrency, Debounce, Priority, RateLimit, Singleton, Throttle, rules_of
 from fanout.model import (
     NO_LIMITS,
@@ -261,6 +262,8 @@ def _cancel_rule(each: object) -> CancelRule:
     _check_name("the event of `cancel_on`", each.event)
     if "*" in each.event:
         raise LoadError(f"`cancel_on` has the event `{each.event}`: it has to be one event's whole name")
+    if each.event.startswith(RESERVED_PREFIX):
+        raise LoadError(f"`cancel_on` has the event `{each.event}`: those of fanout itself cancel nothing")
     if each.match is not None:
         _check_name("`match` of `cancel_on`", each.match)
     if each.if_ is not None:

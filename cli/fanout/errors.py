@@ -126,5 +126,10 @@ class StepError(FanoutError):
 class InvokeError(StepError):
     """What a step has invoked failed, was cancelled, or took too long: `type` is `TimeoutError` then.
 
-    For `map` it is the first item that failed; the message names it.
+    If what was invoked failed of a step of its own, `type` and the message are that step's. For `map` it is about one
+    item, by default the first that failed: `item` is its number, which the message names.
     """
+
+    def __init__(self, name: str, message: str, *, type: str, traceback: str = "", item: int | None = None) -> None:  # noqa: A002 - as above
+        super().__init__(name, message, type=type, traceback=traceback)
+        self.item = item

@@ -253,7 +253,6 @@ class RunFailed(msgspec.Struct, frozen=True, array_like=True, tag=26):
     failure: Failure
     is_retriable: bool
     retry_after_ms: int | None
-    unreached: tuple[str, ...] = ()
 
 
 class RunEvicted(msgspec.Struct, frozen=True, array_like=True, tag=27):

@@ -70,19 +70,26 @@ _OF_KIND = {
 }
 
 
+def write(root: Path, code: str, *, park: str, pool: str = "processes = 2") -> Project:
+    """A project with the functions of both kinds, each with its kind at the end of its id."""
+    for kind in KINDS:
+        written = textwrap.dedent(code) if kind == "tasks" else as_plain(textwrap.dedent(code))
+        (root / f"{kind}.py").write_text(f"{_HEAD}\n{_OF_KIND[kind]}\n{written}")
+    (root / "fanout.toml").write_text(
+        '[app]\nid = "test"\nfunctions = ["plain", "tasks"]\n'
+        f'[pool]\n{pool}\npark = "{park}"\n[dev]\nretry_delay = 0.05\n'
+    )
+    return Project(root)
+
+
 class Suite:
     """The runs that one event has caused."""
 
     def __init__(self, root: Path, code: str, *, park: str, data: dict[str, Any] | None = None) -> None:
-        self.project = Project(root)
-        for kind in KINDS:
-            written = textwrap.dedent(code) if kind == "tasks" else as_plain(textwrap.dedent(code))
-            (root / f"{kind}.py").write_text(f"{_HEAD}\n{_OF_KIND[kind]}\n{written}")
-        (root / "fanout.toml").write_text(
-            '[app]\nid = "test"\nfunctions = ["plain", "tasks"]\n'
-            f'[pool]\nprocesses = 2\npark = "{park}"\n[dev]\nretry_delay = 0.05\n'
-        )
+        self.project = write(root, code, park=park)
+        self.is_parking = park != "0"
         self.result = self.project.send("app/go", data)
+        assert self.result.code in (0, 1), self.result
         self._runs: dict[str, list[dict[str, Any]]] = {}
         for run in self.result.json()["runs"]:
             self._runs.setdefault(run["function"], []).append(run)
@@ -103,8 +110,14 @@ class Suite:
 
     def notes(self, name: str, kind: str) -> list[str]:
         """What was noted under this name, without it."""
-        lines = (self.project.root / f"notes-{kind}.txt").read_text().splitlines()
-        return [line.removeprefix(f"{name}: ") for line in lines if line.startswith(f"{name}: ")]
+        return notes(self.project, name, kind)
+
+
+def notes(project: Project, name: str, kind: str) -> list[str]:
+    """What functions of this kind have noted under this name."""
+    path = project.root / f"notes-{kind}.txt"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [line.removeprefix(f"{name}: ") for line in lines if line.startswith(f"{name}: ")]
 
 
 def as_plain(code: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -239,8 +238,8 @@ async def bad(ctx):
 
 
 @pytest.fixture(scope="module", params=PARKS)
-def suite(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    yield Suite(tmp_path_factory.mktemp(request.param), CODE, park=PARKS[request.param], data={"user": 7, "n": 5})
+def suite(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Suite:
+    return Suite(tmp_path_factory.mktemp(request.param), CODE, park=PARKS[request.param], data={"user": 7, "n": 5})
 
 
 @pytest.fixture(params=KINDS)
@@ -297,7 +296,9 @@ def test_a_value_has_its_type_at_first_and_when_it_is_remembered(suite: Suite, k
 def test_a_step_inside_a_step_is_refused_whatever_it_is(suite: Suite, kind: str) -> None:
     said = suite.output("inside", kind)
     assert said == {
-        outer: f"`parallel` is inside step `{outer}`" if outer == "parallel" else f"step `inner` is inside step `{outer}`"
+        outer: f"`parallel` is inside step `{outer}`"
+        if outer == "parallel"
+        else f"step `inner` is inside step `{outer}`"
         for outer in ("run", "sleep", "sleep_until", "wait_for_event", "send_event", "invoke", "map", "parallel")
     }
     assert {*suite.steps("inside", kind).values()} == {("failed", 1)}

@@ -226,7 +226,7 @@ def check_run(simulation: Simulation, run: int, made: Function) -> None:
 def check_crashes(simulation: Simulation, run: int, made: Function) -> None:
     found = _run(simulation, run)
     deaths = sum(min(part.deaths, 3) for _, part in parts_of(made.script, made) if isinstance(part, Step | Body))
-    assert found.crashes == sum(type_ == "Crashed" for _, _, type_ in simulation.failures(run))
+    assert found.crashes == sum(not step and type_ == "Crashed" for step, _, type_ in simulation.failures(run))
     assert found.crashes <= deaths
     assert (found.crashes == 3) is (found.reason == "crashed")
 
@@ -238,7 +238,7 @@ def _foretold(simulation: Simulation, run: int, made: Function) -> Foretold:
         return steps[where][number].state
 
     data = json.loads(_data(simulation, run))
-    item = Item(data["item"], data["takes_ms"], data["is_failing"]) if "item" in data else None
+    item = Item(data["item"], data.get("takes_ms", 0), data.get("is_failing", False)) if "item" in data else None
     return foretell(made, item, invoked)
 
 
@@ -324,6 +324,8 @@ def _heard(simulation: Simulation, run: int, step: _Step, part: Await) -> str:
     )
     started_by = _envelope(simulation, _run(simulation, run).event)
     for entry in simulation.log[began:]:
+        if entry.what is What.RECORDED and (entry.run, entry.step) == (id_, step.key):
+            break
         if entry.what is What.ACCEPTED and entry.at <= step.started_at + part.timeout_ms:
             said = _envelope(simulation, entry.event)
             if _fits(part, json.loads(started_by), json.loads(said)):

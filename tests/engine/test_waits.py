@@ -123,15 +123,19 @@ def test_a_thousand_sleepers_wake_on_time(simulate: Simulate) -> None:
 # Events.
 
 
-def waiting(simulation: Simulation, count: int = 1) -> bool:
-    return len(simulation.entries(What.WAITS)) >= count
+def until_waiting(simulation: Simulation, count: int = 1) -> None:
+    simulation.run(lambda: len(simulation.entries(What.WAITS)) >= count)
+
+
+def after_commits(simulation: Simulation, commits: int) -> None:
+    simulation.run(lambda: simulation.faults.commits >= commits)
 
 
 @both_kinds
 def test_an_event_ends_the_wait(simulate: Simulate, is_async: bool) -> None:
     simulation = simulate(function("a", Await("paid", 60_000), Step("s"), is_async=is_async))
     simulation.send()
-    simulation.run(lambda: waiting(simulation))
+    until_waiting(simulation)
     simulation.run(for_ms=1_000)
     (sent,) = simulation.send(event("paid", amount=3))
     at = simulation.clock()
@@ -165,7 +169,7 @@ def test_an_event_wakes_exactly_the_runs_that_it_matches(simulate: Simulate) -> 
         slots=20,
     )
     simulation.send(*[event("e", user=number) for number in (1, 2, 3)], event("f"))
-    simulation.run(lambda: waiting(simulation, 10))
+    until_waiting(simulation, 10)
     simulation.run(for_ms=100)
     simulation.send(event("paid", user=2, amount=5))
     simulation.run(for_ms=1_000)
@@ -186,7 +190,7 @@ def test_one_event_ends_all_the_waits_that_it_matches(simulate: Simulate) -> Non
         function("a", parallel(Await("f", 60_000), Await("f", 60_000, name="also"), Await("g", 5_000, name="not")))
     )
     simulation.send(*[event()] * 3)
-    simulation.run(lambda: waiting(simulation, 9))
+    until_waiting(simulation, 9)
     simulation.send(event("f"))
     simulation.run()
     for run in (1, 2, 3):
@@ -200,7 +204,7 @@ def test_one_event_ends_all_the_waits_that_it_matches(simulate: Simulate) -> Non
 def test_of_two_events_the_first_ends_the_wait(simulate: Simulate) -> None:
     simulation = simulate(function("a", Await("f", 60_000), Await("f", 60_000)))
     simulation.send()
-    simulation.run(lambda: waiting(simulation))
+    until_waiting(simulation)
     simulation.run(for_ms=200)
     # The second wait is recorded after both.
     simulation.send(event("f", n=1), event("f", n=2))
@@ -239,28 +243,31 @@ def test_what_a_run_has_sent_itself_before_it_waits_is_not_seen(simulate: Simula
     check(simulation)
 
 
-def test_an_event_that_comes_in_the_tick_in_which_the_wait_is_recorded_is_seen_if_it_is_later(
+def test_an_event_is_seen_if_it_comes_between_the_commit_of_the_wait_and_the_one_that_ends_it(
     simulate: Simulate,
 ) -> None:
-    """Sent between any two commits: before the one that records the wait it is not seen, after it it is."""
+    script = (Step("s"), Await("f", 1_000), Step("t"))
+    quiet = simulate(function("a", *script))
+    quiet.send()
+    quiet.run()
     seen = []
-    for commits in range(1, 8):
-        simulation = simulate(function("a", Step("s"), Await("f", 1_000), Step("t")))
+    for commits in range(2, quiet.faults.commits + 1):
+        simulation = simulate(function("a", *script))
         simulation.send()
-        simulation.run(lambda: simulation.faults.commits >= commits)  # noqa: B023 - called here
+        after_commits(simulation, commits)
         simulation.send(event("f"))
         simulation.run()
         seen.append(simulation.outputs(1)["await"] is not None)
         check(simulation)
-    assert seen == sorted(seen)
-    assert set(seen) == {False, True}
+    # After the commits of the run, of the step with the wait, of the wait's end, of the other step with the end.
+    assert seen == [False, True, False, False]
 
 
 def test_an_event_at_the_last_moment_counts_and_one_after_it_does_not(simulate: Simulate) -> None:
     for late, is_seen in ((0, True), (1, False), (90, False)):
         simulation = simulate(function("a", Await("f", 1_000)))
         simulation.send()
-        simulation.run(lambda: waiting(simulation))
+        until_waiting(simulation)
         simulation.run(for_ms=100)
         simulation.clock.now = simulation.entries(What.WAITS)[0].at + 1_000 + late
         simulation.send(event("f"))
@@ -290,7 +297,7 @@ def test_what_came_while_no_engine_ran_counts_if_it_was_in_time(
 def test_a_wait_outlives_a_crash_and_still_sees_what_comes(simulate: Simulate) -> None:
     simulation = simulate(function("a", Await("f", 60_000), Step("s")))
     simulation.send()
-    simulation.run(lambda: waiting(simulation))
+    until_waiting(simulation)
     simulation.restart()
     simulation.send(event("f"))
     simulation.run(for_ms=1_000)
@@ -308,7 +315,7 @@ def test_an_event_counts_while_another_branch_is_busy(simulate: Simulate, is_asy
         )
     )
     simulation.send()
-    simulation.run(lambda: waiting(simulation))
+    until_waiting(simulation)
     simulation.run(for_ms=50)
     simulation.send(event("f"))
     at = simulation.clock() - BEGINNING
@@ -345,6 +352,33 @@ def test_a_run_whose_branches_sleep_wait_and_retry_comes_back_to_the_same_result
     assert simulation.outputs(1)["in vain"] is None
     assert len(simulation.begun("retried")) == 3
     assert [len(simulation.begun(step)) for step in ("before", "slept", "heard", "tried", "after", "h")] == [1] * 6
-    # before and after each of the six times at which something comes
-    assert len(simulation.entries(What.START)) == {0: 8, DEFAULT_PARK_MS: 8, NEVER: 2}[park_ms]
+    # The other run's, and this one's: at first, and at most for each of the six times at which something comes.
+    assert len(simulation.entries(What.START)) == {0: 8, DEFAULT_PARK_MS: 5, NEVER: 2}[park_ms]
+    check(simulation)
+
+
+def test_what_was_in_time_counts_however_many_events_are_before_it(simulate: Simulate) -> None:
+    simulation = simulate(function("a", Await("f", 1_000)))
+    simulation.run()
+    simulation.send()
+    simulation.run(for_ms=200)
+    simulation.pool.drop()
+    simulation.send(*[event("other")] * EVENTS_A_TICK * 2, event("f"))
+    simulation.clock.advance(3_600_000)
+    simulation.restart()
+    simulation.run()
+    assert simulation.outputs(1)["await"] is not None
+    check(simulation)
+
+
+def test_an_event_without_a_nudge_is_in_time_too(simulate: Simulate) -> None:
+    simulation = simulate(function("a", Await("f", 1_030)))
+    simulation.send()
+    until_waiting(simulation)
+    due_at = simulation.entries(What.WAITS)[0].at + 1_030
+    simulation.run(for_ms=due_at - 1 - simulation.clock())
+    simulation.send(event("f"))
+    simulation.bell.is_rung = False
+    simulation.run()
+    assert simulation.outputs(1)["await"] is not None
     check(simulation)

@@ -228,6 +228,7 @@ def test_an_expression_goes_along_as_it_is_written(execution: Execution) -> None
         ({"event": 5}, "step `paid`: `event` has to be the name of an event, not 5"),
         ({"event": None}, "step `paid`: `event` has to be the name of an event, not None"),
         ({"event": "app/*"}, "step `paid`: `event` has to be the name of an event, not 'app/*'"),
+        ({"event": "fanout/x"}, "step `paid`: events that begin with `fanout/` can't be awaited"),
         ({"match": ""}, "step `paid`: `match` has to be a path such as `data.user_id`, not ''"),
         ({"match": 5}, "step `paid`: `match` has to be a path such as `data.user_id`, not 5"),
         ({"if_": 5}, "step `paid`: `if_` has to be the text of an expression, not 5"),
@@ -322,10 +323,20 @@ def test_an_event_that_cannot_be_is_named_by_its_number_and_none_is_sent(
     assert refusal(asking.sent_events, "notify", events) == (EventError, message, hint)
 
 
+def test_a_step_may_send_more_events_than_a_request_from_outside() -> None:
+    many = [{"name": "a"}] * 50_000
+    assert len(asking.sent_events("notify", many)) == 50_000
+    assert refusal(asking.sent_events, "notify", [*many, {"name": "b"}]) == (
+        EventError,
+        "`step notify` has 50,001 events, at most 50,000 can be in one request",
+        "split it, and send one part after another",
+    )
+
+
 def test_data_that_is_not_json_is_named_by_its_path() -> None:
     assert refusal(asking.sent_events, "notify", [{"name": "a"}, {"name": "b", "data": {"x": [object()]}}]) == (
         OutputError,
-        "step `notify` returned a `object` at `$[1].data.x[0]`, which can't be recorded as JSON",
+        "step `notify` sends a `object` at `$[1].data.x[0]`, which can't be recorded as JSON",
         "return plain data: numbers, text, lists, dicts, dataclasses, datetimes",
     )
 

@@ -96,6 +96,11 @@ def test_one_event_cancels_several_or_none(cancel_on: Any, expected: tuple[Cance
         (CancelOn(5), f"the event of `cancel_on` {PRINTABLE} 5", None),  # type: ignore[arg-type]
         (CancelOn("é" * 129), "the event of `cancel_on` has 258 bytes, at most 256 can be", None),
         (CancelOn("app/*"), "`cancel_on` has the event `app/*`: it has to be one event's whole name", None),
+        (
+            CancelOn("fanout/function.failed"),
+            "`cancel_on` has the event `fanout/function.failed`: those of fanout itself cancel nothing",
+            None,
+        ),
         (CancelOn("a", match=""), f"`match` of `cancel_on` {PRINTABLE} ''", None),
         (CancelOn("a", match=5), f"`match` of `cancel_on` {PRINTABLE} 5", None),  # type: ignore[arg-type]
         (CancelOn("a", match="x" * 257), "`match` of `cancel_on` has 257 bytes, at most 256 can be", None),

@@ -104,6 +104,30 @@ def test_a_failed_step_raises_what_was_recorded(kind: StepKind, type_: type[Step
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("kind", "failure", "message", "type_", "item"),
+    [
+        ("invoke", Failure("StepError", "step `charge` failed: CardError: no"), "CardError: no", "CardError", None),
+        ("invoke", Failure("ValueError", "item 3: no"), "ValueError: item 3: no", "ValueError", None),
+        ("map", Failure("ValueError", "item 3: no"), "ValueError: item 3: no", "ValueError", 3),
+        (
+            "map",
+            Failure("StepError", "item 3: step `charge` failed: CardError: no"),
+            "CardError: item 3: no",
+            "CardError",
+            3,
+        ),
+        ("map", Failure("LookupError", "there is none"), "LookupError: there is none", "LookupError", None),
+    ],
+)
+def test_what_was_invoked_says_why_it_failed_and_not_which_steps_have_passed_it_on(
+    kind: str, failure: Failure, message: str, type_: str, item: int | None
+) -> None:
+    error = step_error(RecordedStep("pay", "", StepState.FAILED, 1, None, failure, kind=StepKind(kind)))
+    assert isinstance(error, InvokeError)
+    assert (str(error), error.type, error.item) == (f"step `pay` failed: {message}", type_, item)
+
+
 def test_a_failed_step_of_which_nothing_more_is_known_raises_too() -> None:
     error = step_error(RecordedStep("pay", "", StepState.FAILED, 1, None, None))
     assert (str(error), error.type, error.traceback) == ("step `pay` failed: Exception", "Exception", "")

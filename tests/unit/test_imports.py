@@ -21,7 +21,7 @@ LAYERS = (
     ("commands", "web", "testing"),
     ("client", "engine", "runner", "worker"),
     ("config", "events", "journal", "starter"),
-    ("codec", "core", "declare", "protocol"),
+    ("codec", "core", "declare", "flow", "protocol"),
     ("durations", "errors", "ids", "model"),
 )
 PARTS = {part: depth for depth, layer in enumerate(LAYERS) for part in layer}

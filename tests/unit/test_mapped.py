@@ -162,7 +162,7 @@ def test_an_item_that_is_not_json_is_named_by_its_number_and_path() -> None:
     given = mapped([{"a": 1}, {"a": [object()]}])
     assert refusal(given.next_items, CLAIM, 5) == (
         OutputError,
-        "item 1 of step `pay` returned a `object` at `$.a[0]`, which can't be recorded as JSON",
+        "item 1 of step `pay` has a `object` at `$.a[0]`, which can't be recorded as JSON",
         "return plain data: numbers, text, lists, dicts, dataclasses, datetimes",
     )
 
@@ -289,6 +289,14 @@ def test_a_failed_item_is_an_error_in_its_place_and_the_others_are_what_they_wou
         )
         for number in (0, 2)
     ]
+
+
+def test_of_an_item_whose_own_step_failed_the_error_is_that_steps() -> None:
+    error = '{"type":"StepError","message":"step `charge` failed: shop.CardError: declined","traceback":"line 1"}'
+    [found] = mapped([], plain, on_error="collect").results(f'{{"results":[null],"errors":{{"0":{error}}}}}')
+    assert (str(found), found.type, found.item) == (
+        "step `pay` failed: shop.CardError: item 0: declined", "shop.CardError", 0,
+    )  # fmt: skip
 
 
 def test_a_null_that_was_returned_is_none_and_no_error() -> None:

@@ -160,7 +160,7 @@ FOR_ENGINE: dict[type[Any], st.SearchStrategy[Any]] = {
     Parked: st.builds(Parked, numbers, some_texts),
     Unpark: st.builds(Unpark, numbers),
     RunCompleted: st.builds(RunCompleted, numbers, texts, some_texts),
-    RunFailed: st.builds(RunFailed, numbers, failures, st.booleans(), maybe_number, some_texts),
+    RunFailed: st.builds(RunFailed, numbers, failures, st.booleans(), maybe_number),
     RunEvicted: st.builds(RunEvicted, numbers),
 }
 to_worker = st.lists(st.one_of(list(FOR_WORKERS.values())), max_size=4)

@@ -178,6 +178,32 @@ def test_an_event_that_started_nothing_is_a_family(journal: Filled) -> None:
     assert progress(journal).is_over()
 
 
+def test_items_of_a_map_are_known_by_number_and_key(journal: Filled) -> None:
+    journal.event(1)
+    journal.run(1, "order", 1)
+    journal.child(2, "ship", 1, "ship")
+    journal.child(3, "mail", 1, "mails", item=0)
+    journal.child(4, "mail", 1, "mails", item=1, item_key="ada")
+    with journal.reader() as reader:
+        family = reader.family(GO, limit=100)
+    assert [(run.key, run.item, run.item_key) for run in family.runs.values()] == [
+        (1, None, None), (2, None, None), (3, 0, None), (4, 1, "ada"),
+    ]  # fmt: skip
+
+
+def test_an_event_whose_id_was_given_before_is_a_duplicate(journal: Filled) -> None:
+    day = 24 * 3_600_000
+    for key, id_, at in ((1, "a", 0), (2, "a", day - 1), (3, "a", 2 * day), (4, "b", 2 * day)):
+        journal.event(key, id=id_, is_id_given=1, received_at=NOW + at)
+    journal.event(5, id=event_id(9))
+    journal.event(6, id=event_id(9))
+    with journal.reader() as reader:
+        family = reader.family(Watched(1, 6), limit=100)
+        again, _ = reader.trace(2, None, limit=100)
+    assert [key for key, event in family.events.items() if event.is_duplicate] == [2]
+    assert [event.is_duplicate for event in again.roots] == [True]
+
+
 # From anywhere in it.
 
 
@@ -269,6 +295,7 @@ def test_a_family_is_found_through_indices_alone(orders: Filled, watched: Watche
         reader.watched_runs(watched)
         reader.family(watched, limit=10)
         reader.waiting(watched, limit=3)
+        reader.goes_on_at(watched)
         reader.trace(3, 6, limit=10)
     tables = {"run", "event", "step", "failure", "wait", "map", "request"}
     for sql, plan in reader.plans.items():
@@ -330,3 +357,44 @@ def test_those_that_wait_are_counted_without_parents_that_wait_for_them(journal:
     with journal.reader() as reader:
         assert [(number, [run.key for run in runs]) for number, runs in [reader.waiting(GO, limit=2)]] == [(3, [3, 2])]
         assert [run.key for run in reader.waiting(GO, limit=9)[1]] == [3, 2, 4]
+
+
+# When it goes on.
+
+
+def test_what_runs_or_is_to_be_routed_goes_on_now(journal: Filled) -> None:
+    journal.event(1)
+    journal.run(1, "order", 1, "waiting", due_at=NOW)
+    journal.child(2, "mail", 1, "mails", "queued")
+    with journal.reader() as reader:
+        assert reader.goes_on_at(GO) == 0
+    journal.execute("UPDATE run SET state = 'waiting' WHERE key = 2")
+    with journal.reader() as reader:
+        assert reader.goes_on_at(GO) == NOW
+    journal.event(2, "app/sent", origin=2)
+    journal.routed_to(1)
+    with journal.reader() as reader:
+        assert reader.goes_on_at(GO) == 0
+
+
+@pytest.mark.parametrize(
+    ("run", "steps", "at"),
+    [
+        ({}, [], None),
+        ({"due_at": NOW + 5}, [], NOW + 5),
+        ({}, [NOW + 9, NOW + 7, None], NOW + 7),
+        ({"deadline_at": NOW + 6}, [NOW + 9], NOW + 6),
+    ],
+)
+def test_what_waits_goes_on_at_the_first_of_its_times(
+    journal: Filled, run: dict[str, Any], steps: list[int | None], at: int | None
+) -> None:
+    journal.event(1)
+    journal.run(1, "order", 1, "waiting")
+    journal.step(1, "mails", "waiting", "map")
+    journal.run(9, "other", 1, "completed")
+    journal.child(2, "mail", 1, "mails", "waiting", **run)
+    for number, due_at in enumerate(steps):
+        journal.step(2, f"nap {number}", "waiting", "sleep", due_at=due_at)
+    with journal.reader() as reader:
+        assert reader.goes_on_at(GO) == at

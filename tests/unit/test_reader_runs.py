@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fanout.journal.awaited import Awaited, AwaitedEvent, Children, Relatives
+from fanout.journal.family import LeftOver
 from fanout.model import Run, RunState, StepKind, StepState
 from tests.unit.filled import NOW, Filled, event_id, filled, run_id
 
@@ -158,6 +159,30 @@ def test_children_that_were_cancelled_with_a_run_are_counted_at_any_depth(journa
     journal.child(5, "c", 1, "c", "cancelled", ended_at=NOW + 10)
     with journal.reader() as reader:
         assert reader.cancelled_children(1, NOW + 50) == 2
+
+
+def test_what_is_left_from_before_is_what_goes_on_by_itself(journal: Filled) -> None:
+    with journal.reader() as reader:
+        assert reader.left_over(NOW) == LeftOver(0, 0, 0)
+    for key, state, due_at, steps in (
+        (1, "queued", None, [NOW]),
+        (2, "completed", None, []),
+        (3, "waiting", NOW, []),
+        (4, "waiting", NOW + 1, []),
+        (5, "waiting", None, [NOW - 9, NOW]),
+        (6, "waiting", None, [NOW + 1, None]),
+        (7, "running", None, []),
+    ):
+        journal.run(key, f"f{key}", 1, state, due_at=due_at)
+        for number, at in enumerate(steps):
+            journal.step(key, f"nap {number}", "waiting", "sleep", due_at=at)
+    journal.event(2)
+    journal.event(3)
+    journal.routed_to(2)
+    journal.request("invoke", is_handled=True)
+    journal.request("invoke", is_handled=False)
+    with journal.reader() as reader:
+        assert reader.left_over(NOW) == LeftOver(events=1, runs=3, requests=1)
 
 
 def test_what_the_engine_made_of_a_request(journal: Filled) -> None:

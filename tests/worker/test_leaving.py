@@ -92,6 +92,68 @@ CODE = """
 
 
     @fanout.function()
+    def catching_in_flight_plain(ctx: Context):
+        for name in ("one", "two", "three"):
+            try:
+                ctx.step.run(name, at_gate if name == "one" else mark, name)
+            except BaseException:
+                pass
+
+
+    @fanout.function()
+    async def catching_in_flight_task(ctx: AsyncContext):
+        for name in ("one", "two", "three"):
+            try:
+                await ctx.step.run(name, at_gate if name == "one" else mark, name)
+            except BaseException:
+                pass
+
+
+    @fanout.function()
+    def insisting_plain(ctx: Context):
+        while True:
+            try:
+                ctx.step.sleep("nap", 3600)
+                break
+            except:
+                pass
+
+
+    @fanout.function()
+    async def insisting_task(ctx: AsyncContext):
+        while True:
+            try:
+                await ctx.step.sleep("nap", 3600)
+                break
+            except:
+                pass
+
+
+    @fanout.function()
+    def insisting_branch_plain(ctx: Context):
+        def branch():
+            while True:
+                try:
+                    ctx.step.sleep("nap", 3600)
+                    break
+                except:
+                    pass
+        ctx.step.parallel(branch, lambda: ctx.step.sleep("nap", 3600))
+
+
+    @fanout.function()
+    async def insisting_branch_task(ctx: AsyncContext):
+        async def branch():
+            while True:
+                try:
+                    await ctx.step.sleep("nap", 3600)
+                    break
+                except:
+                    pass
+        await asyncio.gather(branch(), ctx.step.sleep("nap", 3600))
+
+
+    @fanout.function()
     def careful_plain(ctx: Context):
         try:
             ctx.step.sleep("nap", 3600)
@@ -120,8 +182,13 @@ CODE = """
     @fanout.function()
     async def goes_on(ctx: AsyncContext):
         napping = asyncio.create_task(ctx.step.sleep("nap", 3600))
-        while not (HERE / "gate").exists():
-            await asyncio.sleep(0.002)
+        opened = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        def open_when_it_is_time():
+            at_gate()
+            loop.call_soon_threadsafe(opened.set)
+        threading.Thread(target=open_when_it_is_time).start()
+        await opened.wait()
         await ctx.step.run("two", mark, "two")
 """
 
@@ -221,6 +288,34 @@ def test_code_that_catches_everything_has_no_result_and_does_nothing_more(worker
     worker.send(Evict(CLAIM))
     assert worker.next() == RunEvicted(CLAIM)
     assert not worker.has("two")
+
+
+@BOTH
+def test_nor_does_it_after_a_step_whose_record_never_comes(worker: Worker, kind: str) -> None:
+    worker.start(f"catching-in-flight-{kind}")
+    worker.await_mark("one is reached")
+    worker.send(Evict(CLAIM))
+    worker.open("one")
+    worker.expect(StepCompleted)
+    assert worker.next() == RunEvicted(CLAIM)
+    assert (worker.has("two"), worker.has("three")) == (False, False)
+
+
+@BOTH
+@pytest.mark.parametrize("where", ["insisting", "insisting-branch"])
+def test_code_that_tries_again_for_ever_is_left_behind(worker: Worker, where: str, kind: str) -> None:
+    for _ in range(2):
+        worker.start(f"{where}-{kind}")
+        while not isinstance(worker.next(), Parked):
+            pass
+        worker.send(Evict(CLAIM))
+        assert worker.next() == RunEvicted(CLAIM)
+        assert worker.is_silent()
+    worker.open()
+    worker.start(f"two-{kind}")
+    worker.expect_recorded("one")
+    worker.expect_recorded("two")
+    assert worker.next() == RunCompleted(CLAIM, "null")
 
 
 @BOTH

@@ -21,6 +21,7 @@ from fanout.protocol import (
     StepFailed,
     StepWaits,
     ToEngine,
+    ToWorker,
     Unpark,
 )
 from tests.worker.conftest import CLAIM, Worker, changed, recorded
@@ -106,10 +107,45 @@ CODE = """
     @fanout.function()
     async def goes_on(ctx: AsyncContext):
         napping = asyncio.create_task(ctx.step.sleep("nap", 3600))
-        while not (HERE / "gate").exists():
-            await asyncio.sleep(0.002)
+        opened = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        def open_when_it_is_time():
+            at_gate()
+            loop.call_soon_threadsafe(opened.set)
+        threading.Thread(target=open_when_it_is_time).start()
+        await opened.wait()
         await ctx.step.run("two", mark, "two")
         await napping
+
+
+    @fanout.function()
+    async def has_a_timer(ctx: AsyncContext):
+        napping = asyncio.create_task(ctx.step.sleep("nap", 3600))
+        while not (HERE / "gate").exists():
+            await asyncio.sleep(0.002)
+        await napping
+
+
+    @fanout.function()
+    async def has_a_thread(ctx: AsyncContext):
+        napping = asyncio.create_task(ctx.step.sleep("nap", 3600))
+        await asyncio.to_thread(at_gate)
+        await napping
+
+
+    @fanout.function()
+    async def had_a_timer(ctx: AsyncContext):
+        async with asyncio.timeout(3600):
+            await asyncio.sleep(0)
+        await ctx.step.sleep("nap", 3600)
+
+
+    @fanout.function()
+    async def hurries(ctx: AsyncContext):
+        try:
+            await asyncio.wait_for(ctx.step.sleep("nap", 3600), 0.2)
+        except TimeoutError:
+            await ctx.step.sleep("another nap", 3600)
 
 
     @fanout.function()
@@ -249,7 +285,7 @@ def test_it_goes_on_whichever_it_hears_first(worker: Worker, kind: str, order: t
     worker.start(f"naps-{kind}")
     worker.expect(StepWaits)
     worker.expect(Parked)
-    news = {"step": changed("one", StepState.COMPLETED, output="null"), "resume": Resume(CLAIM)}
+    news: dict[str, ToWorker] = {"step": changed("one", StepState.COMPLETED, output="null"), "resume": Resume(CLAIM)}
     if frames == 1:
         worker.send(*(news[each] for each in order))
     else:
@@ -336,6 +372,28 @@ def test_the_news_of_a_later_time_goes_on_waiting(worker: Worker, kind: str) -> 
 
 
 # Tasks: between its steps anything may go on.
+
+
+@pytest.mark.parametrize("function", ["has-a-timer", "has-a-thread"])
+def test_what_a_task_waits_for_between_its_steps_keeps_it_from_parking(worker: Worker, function: str) -> None:
+    worker.start(function)
+    assert worker.expect(StepWaits).key == "nap"
+    assert worker.is_silent()
+    worker.open()
+    assert worker.next() == Parked(CLAIM, ("nap",))
+
+
+def test_a_timer_that_is_called_off_does_not(worker: Worker) -> None:
+    worker.start("had-a-timer")
+    worker.expect(StepWaits)
+    assert worker.next() == Parked(CLAIM, ("nap",))
+
+
+def test_a_task_that_waits_for_a_step_no_longer_than_it_wants_parks_after_that(worker: Worker) -> None:
+    worker.start("hurries")
+    assert worker.expect(StepWaits).key == "nap"
+    assert worker.expect(StepWaits).key == "another nap"
+    assert worker.next() == Parked(CLAIM, ("another nap",))
 
 
 def test_a_parked_task_that_comes_to_a_step_asks_for_a_slot_first(worker: Worker) -> None:

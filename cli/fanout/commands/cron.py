@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 import typer
 
 from fanout.client import Client
 from fanout.commands import cron_pages, cron_run, loading, report, text, waiting
 from fanout.commands.app import say
-from fanout.commands.cron_pages import milliseconds
 from fanout.commands.function_words import cron_triggers
 from fanout.engine import lock
-from fanout.errors import NotFoundError, UsageError
+from fanout.errors import UsageError
 from fanout.journal.family import Watched
 from fanout.journal.functions import KnownFunction
 from fanout.journal.sqlite_reader import JournalReader
@@ -53,7 +50,9 @@ def list_schedules(as_json: Json = False, config: ConfigPath = None) -> None:
         return
     cron_pages.print_rows(report.console(), rows, now)
     if lock.holder(settings.journal) is None:
-        say("hint: no engine is running, so nothing ticks: `fanout cron run` runs the schedules, and so does `fanout serve`")
+        say(
+            "hint: no engine is running, so nothing ticks: `fanout cron run` runs the schedules, and so does `fanout serve`"
+        )
 
 
 @cron_app.command(name="next", help="The next ticks of one function, by its own clock and in UTC.")

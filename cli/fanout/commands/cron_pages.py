@@ -108,7 +108,9 @@ def _last(row: Row) -> list[Text]:
     if row.last is None:
         return [Text("no tick yet", style="dim")]
     state = row.last.state
-    became = Text(f"{text.symbol(state)} {state}", style=text.style(state)).append(f" {text.short_id(row.last.run)}", "")
+    became = Text(f"{text.symbol(state)} {state}", style=text.style(state)).append(
+        f" {text.short_id(row.last.run)}", ""
+    )
     return [Text(text.clock(row.last.scheduled_at)), became]
 
 

@@ -154,7 +154,6 @@ def settings_json(spec: FunctionSpec) -> dict[str, Any]:
     return found
 
 
-
 def trigger_json(spec: FunctionSpec, trigger: Trigger) -> dict[str, Any]:
     if isinstance(trigger, EventTrigger):
         return {"event": trigger.name, "if": trigger.if_}

@@ -58,7 +58,9 @@ def _has_live(known: KnownFunction, counts: RunCounts) -> bool:
     return any(not state.is_final for state in counts.by_function.get(known.spec.id, ()))
 
 
-@functions_app.command(name="pause", help="Start no more runs of these; those that go on or are at work are left to end.")
+@functions_app.command(
+    name="pause", help="Start no more runs of these; those that go on or are at work are left to end."
+)
 def pause(names: Names, as_json: Json = False, config: ConfigPath = None) -> None:
     _ask("pause", names, as_json=as_json, config=config)
 

@@ -11,10 +11,10 @@ import typer
 from fanout.client import Client
 from fanout.commands import report, waiting
 from fanout.commands.app import say
+from fanout.commands.inputs import DATA_HELP, event_with
 from fanout.commands.text import nearest, printable
 from fanout.engine.local import Ending
 from fanout.errors import NotFoundError
-from fanout.events import build
 from fanout.journal.family import Watched
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import Run, RunState
@@ -29,7 +29,7 @@ def register(app: typer.Typer, help_: str) -> None:
 def invoke(
     function: Annotated[str, typer.Argument(help="The function's id.", show_default=False)],
     data: Annotated[
-        str | None, typer.Option(help="Its data, a JSON object; {} if left out.", show_default=False)
+        str | None, typer.Option(help=f"Its data, {DATA_HELP}; {{}} if left out.", show_default=False)
     ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Only ask for the run.")] = False,
     timeout: Annotated[
@@ -41,7 +41,7 @@ def invoke(
     began = time.monotonic()
     settings = waiting.project(config)
     # What an event's data may be, an invocation's may be; its name is the engine's own affair.
-    text = build("invoked", data).data
+    text = event_with("invoked", data).data
 
     def put(client: Client) -> Watched:
         body = {"function": function, "data": msgspec.Raw(text.encode())}
@@ -63,11 +63,10 @@ def invoke(
         if as_json:
             report.print_json({"runs": [report.run_json(each) for each in reader.watched_runs(watched)]})
         else:
-            hints = report.next_steps(reader, watched, family, has_engine=waited.has_engine)
-            hints += waiting.left(waited)
+            hints = waiting.hints(reader, watched, family, waited)
             output = _output(run) if waited.ending is Ending.DONE else None
             seconds = time.monotonic() - began
-            report.print_report(reader, family, seconds, f"`{printable(function)}`", hints, output)
+            report.print_report(reader, family, seconds, f"`{printable(function)}`", hints, output=output)
     raise typer.Exit(waiting.exit_code(waited, report.exit_code(family.counts)))
 
 

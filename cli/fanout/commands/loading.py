@@ -95,7 +95,9 @@ def held_up(reader: JournalReader, watched: Watched, unloaded: Collection[str]) 
     """What is to be said of queued runs that were waited for, of functions that are paused or whose app can't be loaded;
     and whether there are any of the latter.
     """
-    known = {each.spec.id: each for each in reader.functions() if each.paused_at is not None or each.spec.id in unloaded}
+    known = {
+        each.spec.id: each for each in reader.functions() if each.paused_at is not None or each.spec.id in unloaded
+    }
     if not known:
         return [], False
     family = reader.family(watched, limit=MOST_MEMBERS)

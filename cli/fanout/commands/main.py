@@ -13,7 +13,7 @@ early_engine: LocalEngine | None = None
 
 _RUNS_AN_ENGINE = frozenset({"send", "invoke", "replay", "serve", "cron trigger", "cron run"})
 # With `-`, someone may still be typing: nobody else should wait for that.
-_NEEDS_NO_ENGINE = frozenset({"--no-wait", "--help", "-h", "--dry-run", "-"})
+_NEEDS_NO_ENGINE = frozenset({"--no-wait", "--help", "-h", "--dry-run", "-", "--data=-"})
 
 
 def main() -> None:

@@ -61,11 +61,10 @@ def replay(
             made = reader.watched_runs(watched)
             report.print_json({"runs": [report.run_json(run) for run in made], "planned": len(chosen)})
         else:
-            hints = report.next_steps(reader, watched, family, has_engine=waited.has_engine)
+            hints = waiting.hints(reader, watched, family, waited)
             left_out = len(chosen) - sum(run.replay_of is not None for run in family.runs.values())
             if left_out and not family.is_cut and waited.ending is Ending.DONE:
                 hints.append(f"{count(left_out, 'run')} left out: replayed meanwhile, or the function is gone")
-            hints += waiting.left(waited)
             seconds = time.monotonic() - began
             report.print_report(reader, family, seconds, count(len(chosen), "replay"), hints)
     raise typer.Exit(waiting.exit_code(waited, report.exit_code(family.counts)))

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from fanout.commands import text, waits
+from fanout.commands import heard as heard_
+from fanout.commands import text
 from fanout.commands.app import say
 from fanout.commands.tree import tree
 from fanout.journal import AcceptedEvent
 from fanout.journal.family import Family, Watched, live
+from fanout.journal.heard import Heard
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import Failure, Run, RunState, Step
 
@@ -111,15 +113,25 @@ def counts_line(counts: Mapping[RunState, int]) -> Text:
 
 
 def print_report(
-    reader: JournalReader, family: Family, seconds: float, what: str, hints: Sequence[str], output: str | None = None
+    reader: JournalReader,
+    family: Family,
+    seconds: float,
+    what: str,
+    hints: Sequence[str],
+    *,
+    heard: Sequence[Heard] = (),
+    output: str | None = None,
 ) -> None:
-    """The tree, what ran and what failed, an output that is wanted, and what to do next."""
+    """The tree, what ran and what failed, what else was done, an output that is wanted, and what to do next."""
     from rich.console import Group
 
     out = console()
     if family.events:
-        out.print(Group(*tree(family, reader.runs_with_steps, out.width, most_lines=_MOST_LINES)))
-    out.print(summary(family.counts, seconds, what), soft_wrap=True)
+        out.print(Group(*tree(family, reader.runs_with_steps, out.width, most_lines=_MOST_LINES), *heard_.lines(heard)))
+    line = summary(family.counts, seconds, what)
+    if heard:
+        line.append(f"; {heard_.in_short(heard)}")
+    out.print(line, soft_wrap=True)
     if output is not None:
         print(text.printable(output))
     for hint in hints:
@@ -137,19 +149,14 @@ def summary(counts: Mapping[RunState, int], seconds: float, what: str) -> Text:
     return line
 
 
-def next_steps(reader: JournalReader, watched: Watched, family: Family, *, has_engine: bool) -> list[str]:
-    """What to do about runs that failed, or that go on later."""
-    hints = []
-    failed = [run for run in family.runs.values() if run.state is RunState.FAILED]
-    if failed:
-        # Of a child and the parent that it took with it, the child knows why.
-        first = min(failed, key=lambda run: (run.ended_at or 0, -run.key))
-        hints.append(
-            f"`fanout runs show {first.id}` shows why; when it is mended, `fanout replay --failed` goes on from there"
-        )
-    if family.counts[RunState.WAITING] and not has_engine:
-        hints += waits.hints(reader, watched)
-    return hints
+def failed(family: Family) -> list[str]:
+    """What to do about runs that failed."""
+    runs = [run for run in family.runs.values() if run.state is RunState.FAILED]
+    if not runs:
+        return []
+    # Of a child and the parent that it took with it, the child knows why.
+    first = min(runs, key=lambda run: (run.ended_at or 0, -run.key))
+    return [f"`fanout runs show {first.id}` shows why; when it is mended, `fanout replay --failed` goes on from there"]
 
 
 def exit_code(counts: Mapping[RunState, int]) -> int:
@@ -169,9 +176,9 @@ def events_json(events: Sequence[AcceptedEvent]) -> list[dict[str, Any]]:
     return [{"id": event.id, "name": event.name, "duplicate": event.is_duplicate} for event in events]
 
 
-def run_json(run: Run) -> dict[str, Any]:
-    """A run with stable keys; times are milliseconds UTC."""
-    return {
+def run_json(run: Run, *, has_steps: bool = True) -> dict[str, Any]:
+    """A run with stable keys; times are milliseconds UTC. Where steps were not read, there is no word of them."""
+    said = {
         "id": run.id,
         "function": run.function,
         "event_id": run.event_id,
@@ -187,8 +194,8 @@ def run_json(run: Run) -> dict[str, Any]:
         "error": failure_json(run.error),
         "replay_of": run.replay_of,
         "parent": run.parent,
-        "steps": [step_json(step) for step in run.steps],
     }
+    return said | ({"steps": [step_json(step) for step in run.steps]} if has_steps else {})
 
 
 def step_json(step: Step) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def list_runs(
     with JournalReader(project(config).journal) as reader:
         found = reader.runs(states=states, function=function, limit=limit)
     if as_json:
-        report.print_json({"runs": [report.run_json(run) for run in found]})
+        report.print_json({"runs": [report.run_json(run, has_steps=False) for run in found]})
     elif not found:
         say("no runs yet" if not states and function is None else "no such runs")
     else:

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fanout.client import Client, watched_events
-from fanout.commands import report, waiting
+from fanout.commands import heard, report, waiting
 from fanout.commands.app import say
-from fanout.commands.text import count, nearest, printable
+from fanout.commands.inputs import DATA_HELP, bytes_of, event_with
+from fanout.commands.text import count, printable
 from fanout.errors import EventError, UsageError
-from fanout.events import DEFAULT_LIMITS, NewEvent, build, parse
+from fanout.events import DEFAULT_LIMITS, NewEvent, parse
 from fanout.journal import AcceptedEvent
-from fanout.journal.family import Watched
+from fanout.journal.family import Family, Watched
+from fanout.journal.heard import Heard, Hearer
 from fanout.journal.sqlite_reader import JournalReader
 
 
@@ -31,7 +31,7 @@ def send(
         typer.Argument(help="Files with an event, a list of them, or one a line; `-` is stdin.", show_default=False),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The event's name, instead of a file.", show_default=False)] = None,
-    data: Annotated[str | None, typer.Option(help="With --name: its data, a JSON object.", show_default=False)] = None,
+    data: Annotated[str | None, typer.Option(help=f"With --name: its data, {DATA_HELP}.", show_default=False)] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Only store the events.")] = False,
     timeout: Annotated[
         float | None, typer.Option(help="Wait so many seconds at most (exit code 5).", min=0, show_default=False)
@@ -44,8 +44,14 @@ def send(
     events = _read(files or [], name, data)
     accepted: list[AcceptedEvent] = []
 
+    hearers: set[Hearer] = set()
+
     def put(client: Client) -> Watched:
-        accepted.extend(client.append(events))
+        # Those that begin to wait while the events are being stored may hear them as well.
+        with JournalReader(settings.journal) as reader:
+            hearers.update(reader.hearers(events))
+            accepted.extend(client.append(events))
+            hearers.update(reader.hearers(events))
         return watched_events(accepted)
 
     if no_wait:
@@ -56,21 +62,15 @@ def send(
     watched, waited = waiting.put_and_wait(settings, put, timeout_s=timeout, is_quiet=as_json)
     with JournalReader(settings.journal) as reader:
         family = reader.family(watched, limit=report.MOST_MEMBERS)
+        found = reader.heard(hearers, accepted)
         if as_json:
-            runs = reader.watched_runs(watched)
-            report.print_json({"events": report.events_json(accepted), "runs": [report.run_json(run) for run in runs]})
+            runs = [report.run_json(run) for run in reader.watched_runs(watched)]
+            report.print_json({"events": report.events_json(accepted), "runs": runs, **heard.as_json(found)})
         else:
-            stranded = reader.waiting_for_code(sorted(waited.stranded))
-            hints = _notes(accepted, waited.listening, {event.id for event in family.roots if family.runs_of(event)})
-            hints += [
-                f"{count(number, 'run')} of `{printable(function)}` wait: the code has no such function any more"
-                for function, number in stranded.items()
-                if number
-            ]
-            hints += report.next_steps(reader, watched, family, has_engine=waited.has_engine)
-            hints += waiting.left(waited)
+            hints = _notes(reader, accepted, family, found, waited) if reader.progress(watched).is_routed else []
+            hints += waiting.hints(reader, watched, family, waited)
             seconds = time.monotonic() - began
-            report.print_report(reader, family, seconds, count(len(accepted), "event"), hints)
+            report.print_report(reader, family, seconds, count(len(accepted), "event"), hints, heard=found)
     raise typer.Exit(waiting.exit_code(waited, report.exit_code(family.counts)))
 
 
@@ -78,7 +78,7 @@ def _read(files: Sequence[str], name: str | None, data: str | None) -> list[NewE
     if name is not None:
         if files:
             raise UsageError("events come from files or from `--name`, not from both", hint="leave one of them out")
-        return [build(name, data)]
+        return [event_with(name, data)]
     if data is not None:
         raise UsageError("`--data` goes with `--name`", hint="as in `fanout send --name app/hello --data '{\"n\": 1}'`")
     if not files:
@@ -86,7 +86,7 @@ def _read(files: Sequence[str], name: str | None, data: str | None) -> list[NewE
             "there is no event to send",
             hint="name a file, `-` for stdin, or `--name app/hello --data '{}'`",
         )
-    events = [event for file in files for event in parse(_bytes_of(file), "stdin" if file == "-" else file)]
+    events = [event for file in files for event in parse(bytes_of(file), "stdin" if file == "-" else file)]
     if not events:
         raise EventError("there is no event in what was given", hint='an event is `{"name": "app/hello", "data": {}}`')
     if len(events) > DEFAULT_LIMITS.request_events:
@@ -97,16 +97,9 @@ def _read(files: Sequence[str], name: str | None, data: str | None) -> list[NewE
     return events
 
 
-def _bytes_of(file: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise EventError(f"`{file}` can't be read: {error.strerror}") from None
-
-
 def _print_stored(accepted: Sequence[AcceptedEvent], *, has_engine: bool, as_json: bool) -> None:
     if as_json:
-        report.print_json({"events": report.events_json(accepted), "runs": []})
+        report.print_json({"events": report.events_json(accepted), "runs": [], **heard.as_json([])})
         return
     for event in accepted:
         print(event.id)
@@ -114,17 +107,14 @@ def _print_stored(accepted: Sequence[AcceptedEvent], *, has_engine: bool, as_jso
         say("hint: no engine is running; `fanout serve` runs what was stored, or the next `fanout send`")
 
 
-def _notes(accepted: Sequence[AcceptedEvent], listening: Sequence[str], with_runs: set[str]) -> list[str]:
-    """Events that started nothing: known ones, and ones that nobody listens to."""
-    notes = []
-    duplicates = [event for event in accepted if event.is_duplicate]
-    if duplicates:
-        first = printable(duplicates[0].id)
-        others = "" if len(duplicates) == 1 else f" and {len(duplicates) - 1:,} more"
-        notes.append(f"`{first}`{others} was sent before, in the last 24 hours: it starts no function twice")
-    unheard = sorted({event.name for event in accepted if event.id not in with_runs and not event.is_duplicate})
-    if unheard and listening:
-        notes.append(f"no function listens to `{printable(unheard[0])}`{nearest(unheard[0], listening)}")
-    elif unheard:
-        notes.append(f"no function listens to `{printable(unheard[0])}`")
-    return notes
+def _notes(
+    reader: JournalReader, accepted: list[AcceptedEvent], family: Family, found: list[Heard], waited: waiting.Waited
+) -> list[str]:
+    """Events that did nothing, and runs that can't go on."""
+    concerned = {event.id for event in family.roots if family.runs_of(event)} | {each.event_id for each in found}
+    stranded = reader.waiting_for_code(sorted(waited.stranded))
+    return heard.notes(reader, accepted, concerned, waited.listening, waited.cancelling) + [
+        f"{count(number, 'run')} of `{printable(function)}` wait: the code has no such function any more"
+        for function, number in stranded.items()
+        if number
+    ]

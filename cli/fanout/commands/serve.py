@@ -23,14 +23,15 @@ def serve(
     settings = waiting.project(config)
     with take_early_engine() or LocalEngine(settings) as own:
         own.pool.on_output = lambda line: say(printable(line))
-        own.on_stopping = waiting.say_stopping
         engine = own.open(is_development=False)
         apps = ", ".join(f"`{app.id}`" for app in settings.apps)
         own.load()
         say(f"serving {count(len(engine.functions), 'function')} of {apps}; Ctrl-C stops")
+        stopping = waiting.Stopping(own, say)
         said: set[str] = set()
 
         def tell() -> None:
+            stopping.look()
             for error in engine.load_errors:
                 if str(error) not in said:
                     report_error(error)

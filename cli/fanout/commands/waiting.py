@@ -14,16 +14,19 @@ import msgspec
 
 from fanout import config as config_
 from fanout.client import Client
+from fanout.commands import waits
 from fanout.commands.app import say
 from fanout.commands.main import take_early_engine
-from fanout.commands.report import LiveReport
-from fanout.commands.text import printable
+from fanout.commands.report import LiveReport, failed
+from fanout.commands.text import count, now, printable
 from fanout.config import Config
-from fanout.engine.local import GRACE_S, Ending, LocalEngine
+from fanout.engine.local import GRACE_S, LONG_WAIT_MS, Ending, LocalEngine
 from fanout.errors import JournalBusyError, LoadError
-from fanout.journal.family import Progress, Watched
+from fanout.journal.family import Family, Progress, Watched, live
 from fanout.journal.sqlite_reader import JournalReader
-from fanout.model import EventTrigger
+from fanout.model import EventTrigger, RunState
+
+_LEAST_PAUSE_S = 0.3
 
 Put = Callable[[Client], Watched]
 
@@ -39,6 +42,8 @@ class Waited:
         """Functions with queued runs that the code does not have."""
         self.listening: list[str] = []
         """The event names that functions listen to, if this process was the engine."""
+        self.cancelling: dict[str, str] = {}
+        """A function whose runs are cancelled by events of this name, if this process was the engine."""
         self.functions: list[str] = []
         """The functions that the code has, if this process was the engine."""
 
@@ -79,16 +84,23 @@ def _run(
 ) -> Watched:
     """Be the engine. Nothing is put into the journal before the code has been loaded."""
     own.pool.on_output = lambda line: say(printable(line))
-    own.on_stopping = say_stopping
     engine = own.open(is_development=True)
     own.load()
     if watched is None:
+        _say_left_over(own.config.journal)
         with Client(own.config.journal) as client:
             watched = put(client)
     with LiveReport(own.config.journal, watched, is_quiet=is_quiet) as live:
         own.pool.on_output = live.print_line
-        waited.ending = own.run(own.has_nothing_soon, on_tick=live.refresh, timeout_s=timeout_s)
+        stopping = Stopping(own, live.print_line)
+
+        def look() -> None:
+            live.refresh()
+            stopping.look()
+
+        waited.ending = own.run(own.has_nothing_soon, on_tick=look, timeout_s=timeout_s)
     waited.stranded = engine.stranded()
+    waited.cancelling = {rule.event: spec.id for spec in engine.functions.values() for rule in spec.cancel_on}
     waited.listening = sorted(
         {
             trigger.name
@@ -99,6 +111,15 @@ def _run(
     )
     waited.functions = sorted(engine.functions)
     return watched
+
+
+def _say_left_over(journal: Path) -> None:
+    """An engine runs whatever it finds: nobody should wonder what else is going on."""
+    with JournalReader(journal) as reader:
+        left = reader.left_over(now() + LONG_WAIT_MS)
+    nouns = zip(left, ("event", "run", "request"), strict=True)
+    if said := " and ".join(count(number, noun) for number, noun in nouns if number):
+        say(f"{said} from before {'goes' if sum(left) == 1 else 'go'} on as well")
 
 
 def put_and_ask(config: Config, put: Put) -> None:
@@ -143,13 +164,17 @@ def _answer(own: LocalEngine, put: Put, watched: Watched | None) -> None:
 def _follow(
     client: Client, config: Config, watched: Watched, waited: Waited, timeout_s: float | None, *, is_quiet: bool
 ) -> bool:
-    """Follow the engine that runs. False if it has gone before the end."""
+    """Follow the engine that runs. False if it has gone before the end.
+
+    Without a time limit, long waits are left to that engine.
+    """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    with LiveReport(config.journal, watched, is_quiet=is_quiet) as live:
+    with LiveReport(config.journal, watched, is_quiet=is_quiet) as live, JournalReader(config.journal) as reader:
+        patience = _Patience(reader, watched)
 
         def look(progress: Progress) -> bool:
             live.refresh()
-            return progress.is_over()
+            return progress.is_over() or (timeout_s is None and patience.is_over(progress))
 
         try:
             if client.follow(watched, look, timeout_s=timeout_s):
@@ -163,9 +188,45 @@ def _follow(
     return False
 
 
-def say_stopping(runs: int) -> None:
-    what = "1 run is" if runs == 1 else f"{runs} runs are"
-    say(f"stopping: {what} at work, for {GRACE_S:.0f} s at most; Ctrl-C again ends it at once")
+class _Patience:
+    """Whether all that is left waits for long. To know that takes a look at all of it, so it is asked now and then."""
+
+    def __init__(self, reader: JournalReader, watched: Watched) -> None:
+        self._reader = reader
+        self._watched = watched
+        self._next = 0.0
+
+    def is_over(self, progress: Progress) -> bool:
+        began = time.monotonic()
+        is_going = progress.counts.get(RunState.QUEUED) or progress.counts.get(RunState.RUNNING)
+        if is_going or not progress.is_routed or began < self._next:
+            return False
+        goes_on_at = self._reader.goes_on_at(self._watched)
+        took = time.monotonic() - began
+        self._next = began + max(_LEAST_PAUSE_S, 20 * took)
+        return goes_on_at is None or goes_on_at > now() + LONG_WAIT_MS
+
+
+class Stopping:
+    """Says that an engine stops, if that takes a moment: what only waits leaves at once."""
+
+    def __init__(self, own: LocalEngine, tell: Callable[[str], None]) -> None:
+        self._own = own
+        self._tell = tell
+        self._began: float | None = None
+        own.on_stopping = self._begin
+
+    def _begin(self, _runs: int) -> None:
+        self._began = time.monotonic()
+
+    def look(self) -> None:
+        """To be called with each tick."""
+        runs = self._own.engine.executing
+        if self._began is None or not runs or time.monotonic() - self._began < _LEAST_PAUSE_S:
+            return
+        self._began = None
+        what = "1 run is" if runs == 1 else f"{runs:,} runs are"
+        self._tell(f"stopping: {what} at work, for {GRACE_S:.0f} s at most; Ctrl-C again ends it at once")
 
 
 def exit_code(waited: Waited, runs_code: int) -> int:
@@ -173,10 +234,19 @@ def exit_code(waited: Waited, runs_code: int) -> int:
     return {Ending.DONE: runs_code, Ending.TIMEOUT: 5, Ending.INTERRUPTED: 130}[waited.ending]
 
 
-def left(waited: Waited) -> list[str]:
-    """What becomes of the runs that were not waited for to the end."""
+def hints(reader: JournalReader, watched: Watched, family: Family, waited: Waited) -> list[str]:
+    """What to do about runs that failed, what others wait for, and who goes on with what is left."""
+    found = failed(family)
+    is_waiting = bool(family.counts[RunState.WAITING])
+    if is_waiting:
+        found += waits.hints(reader, watched)
     if waited.ending is Ending.DONE:
-        return []
-    what = "stopped" if waited.ending is Ending.INTERRUPTED else "the time is over"
-    who = "the engine goes on with them" if waited.has_engine else "`fanout serve` goes on with them"
-    return [f"{what}: runs that are left are in the journal, and {who}"]
+        if is_waiting and waited.has_engine:
+            found.append("the engine that is running carries that on")
+        elif is_waiting:
+            found.append("`fanout serve` carries that on, or the next `fanout send`")
+    elif live(family.counts) or not reader.progress(watched).is_over():
+        what = "stopped" if waited.ending is Ending.INTERRUPTED else "the time is over"
+        who = "the engine goes on" if waited.has_engine else "`fanout serve` or the next `fanout send` goes on"
+        found.append(f"{what}: runs that are left are in the journal, and {who} with them")
+    return found

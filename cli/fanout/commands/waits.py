@@ -12,13 +12,11 @@ _MOST_NAMED = 3
 
 
 def hints(reader: JournalReader, watched: Watched) -> list[str]:
-    """Which runs wait, until when and for what, and what carries them on when no engine is left."""
+    """Which runs wait, until when and for what."""
     number, runs = reader.waiting(watched, limit=_MOST_NAMED)
     said = [f"`{text.printable(run.function)}` {_why(run, reader.awaited(run.key))}" for run in runs]
     if number > len(said):
         said.append(f"{text.count(number - len(said), 'more run')} wait")
-    if said:
-        said.append("`fanout serve` carries that on, or the next `fanout send`")
     return said
 
 

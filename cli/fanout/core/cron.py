@@ -143,14 +143,17 @@ def _zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (LookupError, ValueError, OSError):  # unknown; not a relative path; the name of a directory, or too long
-        known = available_timezones()
-        if not known:
-            hint = "this machine has no database of zones: install its `tzdata` package"
-        elif near := difflib.get_close_matches(name, sorted(known), n=1):
-            hint = f"did you mean `{near[0]}`?"
-        else:
-            hint = "zones have IANA's names, like `Europe/Berlin`"
-        raise CronError(f"`{shown(name)}` is no time zone", hint=hint) from None
+        raise CronError(f"`{shown(name)}` is no time zone", hint=_zone_hint(name)) from None
+
+
+def _zone_hint(name: str) -> str:
+    known = sorted(available_timezones())
+    if not known:
+        return "this machine has no database of zones: install the package `tzdata`"
+    wanted = name.strip().lower().replace(" ", "_")
+    near = [each for each in known if f"/{each.lower()}".endswith(f"/{wanted}")]
+    near = near or difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return f"did you mean `{near[0]}`?" if near else "zones have IANA's names, like `Europe/Berlin`"
 
 
 def _days(fields: Fields) -> list[tuple[str, str]]:

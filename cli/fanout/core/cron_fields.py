@@ -32,7 +32,7 @@ _SHOWN_CHARS = 80
 _ITEM = re.compile(r"(?:(?P<star>\*)|(?P<first>[0-9A-Z]+)(?:-(?P<last>[0-9A-Z]+))?)(?:/(?P<step>[0-9]{1,4}))?")
 _HASHED = re.compile(r"H(?:\((?P<low>[0-9A-Z]+)-(?P<high>[0-9A-Z]+)\))?(?:/(?P<step>[0-9]{1,4}))?")
 _RANDOM = re.compile(r"R(?:\(.*\))?(?:/[0-9]*)?")
-_ZONE_PREFIX = re.compile(r"(?:CRON_)?TZ=(\S+)\s+(.*)", re.IGNORECASE | re.DOTALL)
+_ZONE_PREFIX = re.compile(r"(?:CRON_)?TZ=(?P<zone>\S*)\s*(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 
 
 class Unit(NamedTuple):
@@ -93,17 +93,14 @@ def read(expression: str, seed: str) -> Fields:
     Raises:
         CronError: it is not in the accepted syntax. Whether it can ever tick is not asked here.
     """
-    text = expression.strip().upper()
+    text = expression.strip()
     try:
-        if len(expression) > MAX_CHARS:
-            raise CronError(f"it has {len(expression):,} characters, and {MAX_CHARS} are the most")  # noqa: TRY301 - told with the rest
-        return _fields(ALIASES.get(text.lower(), text).split(), seed)
+        if len(text) > MAX_CHARS:
+            raise CronError(f"it has {len(text):,} characters, and {MAX_CHARS} are the most")  # noqa: TRY301 - told with the rest
+        return _fields(ALIASES.get(text.lower(), text), seed)
     except CronError as error:
-        hint = error.hint
-        if prefixed := _ZONE_PREFIX.match(expression.strip()):
-            hint = f'the zone is an argument of its own: `cron("{shown(prefixed[2])}", tz="{shown(prefixed[1])}")`'
-        message = f"`{shown(expression)}` is not a cron expression: {error.message}"
-        raise CronError(message, hint=hint) from None
+        message = f"`{shown(text)}` is not a cron expression: {error.message}"
+        raise CronError(message, hint=error.hint) from None
 
 
 def shown(text: str) -> str:
@@ -112,17 +109,20 @@ def shown(text: str) -> str:
     return line if len(line) <= _SHOWN_CHARS else f"{line[: _SHOWN_CHARS - 1]}…"
 
 
-def _fields(texts: list[str], seed: str) -> Fields:
-    if texts and texts[0].startswith("@"):
-        raise _unknown_alias(shown(" ".join(texts)).lower())
+def _fields(text: str, seed: str) -> Fields:
+    if text.startswith("@"):
+        raise _unknown_alias(shown(text).lower())
+    if zoned := _ZONE_PREFIX.fullmatch(text):
+        hint = f'it is an argument: `cron("{shown(zoned["rest"])}", tz="{shown(zoned["zone"])}")`'
+        raise CronError("the zone is not part of it", hint=hint)
+    texts = text.split()
     if len(texts) not in (5, 6):
-        count = f"{len(texts)} fields" if len(texts) != 1 else "1 field"
         raise CronError(
-            f"it has {count}, not 5 or 6",
+            f"it has {len(texts)} field{'s' if len(texts) != 1 else ''}, not 5 or 6",
             hint="minute, hour, day of month, month, day of week; seconds are a sixth, in front; there are no years",
         )
     units = UNITS[-len(texts) :]
-    parsed = [_field(text, unit, seed) for text, unit in zip(texts, units, strict=True)]
+    parsed = [_field(each, unit, seed) for each, unit in zip(texts, units, strict=True)]
     second = parsed.pop(0) if len(texts) == len(UNITS) else None
     return Fields(second, *parsed)
 
@@ -141,12 +141,15 @@ def _field(text: str, unit: Unit, seed: str) -> Field:
     values: set[int] = set()
     movable: list[str] = []
     for item in text.split(","):
-        found = _movable(item, unit)
-        if found is None:
-            values.update(value % 7 if unit is WEEKDAY else value for value in _values(item, unit, seed))
-        elif found not in movable:
-            movable.append(found)
-    return Field(tuple(sorted(values)), tuple(movable), is_star=text.startswith(("*", "H/")))
+        try:
+            found = _movable(item.upper(), unit)
+            if found is None:
+                values.update(value % 7 if unit is WEEKDAY else value for value in _values(item.upper(), unit, seed))
+            elif found not in movable:
+                movable.append(found)
+        except CronError as error:
+            raise CronError(f"{unit.name} `{shown(item)}` {error.message}", hint=error.hint) from None
+    return Field(tuple(sorted(values)), tuple(movable), is_star=text.upper().startswith(("*", "H/")))
 
 
 def _movable(item: str, unit: Unit) -> str | None:
@@ -165,9 +168,7 @@ def _movable_day(item: str) -> str | None:
     if nearest is None:
         return None
     if not 1 <= int(nearest[1]) <= _DAY_THAT_ALL_MONTHS_HAVE:
-        raise CronError(
-            f"{DAY.name} `{item}` is not in every month", hint="`LW` is the last Monday to Friday of a month"
-        )
+        raise CronError("is not in every month", hint="`LW` is the last Monday to Friday of a month")
     return f"{int(nearest[1])}w"
 
 
@@ -176,44 +177,40 @@ def _movable_weekday(item: str) -> str | None:
         return f"l{_number(last[1], WEEKDAY) % 7}"
     if nth := re.fullmatch(r"([0-9]|[A-Z]{3})#([0-9]+)", item):
         if nth[2] not in ("1", "2", "3", "4", "5"):
-            raise CronError(f"{WEEKDAY.name} `{item}`: a month has 5 at most")
+            raise CronError("is in no month", hint="there are five of a day at most, `#1` to `#5`")
         return f"{_number(nth[1], WEEKDAY) % 7}#{nth[2]}"
     if re.fullmatch(r"L([0-9]|[A-Z]{3})", item):
-        raise CronError(f"{WEEKDAY.name} `{item}` is unknown", hint=f"the last one of a month is `{item[1:]}L`")
+        raise CronError("is unknown", hint=f"the last one of a month is `{item[1:]}L`")
     return None
 
 
 def _values(item: str, unit: Unit, seed: str) -> range:
     """The numbers that one item of a list allows; Sunday may be a 7."""
     if hashed := _HASHED.fullmatch(item):
-        return _spread(item, unit, seed, hashed)
+        return _spread(unit, seed, hashed)
     if _RANDOM.fullmatch(item):
-        raise CronError(
-            f"{unit.name} `{item}` would be another number after each start",
-            hint=f"`H{item[1:]}` is spread by the function's id, and stays",
-        )
+        hint = f"`H{item[1:]}` is spread by the function's id, and stays"
+        raise CronError("would be another number after each start", hint=hint)
     parts = _ITEM.fullmatch(item)
     if parts is None:
-        raise CronError(f"{unit.name} `{shown(item)}` is unknown" if item else f"{unit.name} has a gap in its list")
-    step = _step(item, unit, parts["step"])
+        raise CronError("is unknown" if item else "is empty")
+    step = _step(unit, parts["step"])
     if parts["star"]:
         return range(unit.low, unit.high + 1, step)
     first = _number(parts["first"], unit)
     if parts["last"]:
-        return _between(item, unit, first, parts["last"], step)
+        return _between(unit, first, parts["last"], step)
     if parts["step"]:
         return range(first % 7 if unit is WEEKDAY else first, unit.high + 1, step)
     return range(first, first + 1)
 
 
-def _between(item: str, unit: Unit, first: int, last_text: str, step: int) -> range:
+def _between(unit: Unit, first: int, last_text: str, step: int) -> range:
     last = _number(last_text, unit)
     if last_text == "SUN" and first > 0:
         last = _SUNDAY_TOO  # the week of `FRI-SUN` ends with it
     if first > last:
-        raise CronError(
-            f"{unit.name} `{item}` runs backwards", hint=_forwards(unit, first, last) if step == 1 else None
-        )
+        raise CronError("runs backwards", hint=_forwards(unit, first, last) if step == 1 else None)
     return range(first, last + 1, step)
 
 
@@ -227,29 +224,29 @@ def _forwards(unit: Unit, first: int, last: int) -> str:
     return "write `" + ",".join(f"{low}-{high}" if low < high else f"{low}" for low, high in runs) + "`"
 
 
-def _spread(item: str, unit: Unit, seed: str, asked: re.Match[str]) -> range:
+def _spread(unit: Unit, seed: str, asked: re.Match[str]) -> range:
     """`H`, `H(1-5)`, `H/15`: a number, or the first of a rhythm, that looks random and is decided by `seed`."""
-    low, high, step_text = unit.low, unit.high, asked["step"]
-    if unit is DAY and not step_text:
+    low, high = unit.low, unit.high
+    if unit is DAY and not asked["step"]:
         high = _DAY_THAT_ALL_MONTHS_HAVE  # else some functions would have no tick in February, or in five months
     if asked["low"]:
         low, high = _number(asked["low"], unit), _number(asked["high"], unit)
         if low > high:
-            raise CronError(f"{unit.name} `{item}` runs backwards")
-    step = _step(item, unit, step_text)
-    choices = min(step, high - low + 1) if step_text else high - low + 1
+            raise CronError("runs backwards")
+    step = _step(unit, asked["step"])
+    choices = min(step, high - low + 1) if asked["step"] else high - low + 1
     # The unit is hashed with it, so that minute and hour are independent; seed and unit can't run into each other.
     digest = blake2b(f"{unit.name}\0{seed}".encode(), digest_size=8).digest()
     start = low + int.from_bytes(digest, "big") % choices
-    return range(start, high + 1, step) if step_text else range(start, start + 1)
+    return range(start, high + 1, step) if asked["step"] else range(start, start + 1)
 
 
-def _step(item: str, unit: Unit, text: str | None) -> int:
+def _step(unit: Unit, text: str | None) -> int:
     step = int(text or "1")
     if step == 0:
-        raise CronError(f"{unit.name} `{item}` has a step of 0")
+        raise CronError("has a step of 0")
     if step > unit.size:
-        raise CronError(f"{unit.name} `{item}` has a step beyond the {unit.size} values there are")
+        raise CronError(f"has a step beyond the {unit.size} values there are")
     return step
 
 
@@ -259,5 +256,5 @@ def _number(text: str, unit: Unit) -> int:
     high = _SUNDAY_TOO if unit is WEEKDAY else unit.high
     if not re.fullmatch(r"[0-9]{1,4}", text) or not unit.low <= int(text) <= high:
         words = f" or {unit.words[0]}-{unit.words[-1]}" if unit.words else ""
-        raise CronError(f"{unit.name} `{shown(text)}` is not in {unit.low}-{high}{words}")
+        raise CronError(f"is not in {unit.low}-{high}{words}")
     return int(text)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import pairwise, product
 
 from fanout.core.cron import Schedule
-from fanout.core.cron_fields import HOUR, MINUTE, MONTH, SECOND, Fields
+from fanout.core.cron_fields import HOUR, MINUTE, MONTH, SECOND, Fields, Unit
 
 _WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 _MONTHS = (
@@ -47,11 +47,12 @@ def _times(fields: Fields, most: int) -> str | None:
 def _rhythm(fields: Fields) -> str | None:
     minutes, hours = fields.minute.values, fields.hour.values
     if fields.second and fields.second.values != (0,):
-        if len(minutes) < MINUTE.size or len(hours) < HOUR.size:
-            return None
-        return _within(fields.second.values, SECOND.name, SECOND.size, MINUTE.name)
-    if len(hours) == HOUR.size:
-        return "every hour" if minutes == (0,) else _within(minutes, MINUTE.name, MINUTE.size, HOUR.name)
+        is_always = len(minutes) == MINUTE.size and len(hours) == HOUR.size
+        return _within(fields.second.values, SECOND, MINUTE) if is_always else None
+    return _within(minutes, MINUTE, HOUR) if len(hours) == HOUR.size else _at_hours(minutes, hours)
+
+
+def _at_hours(minutes: tuple[int, ...], hours: tuple[int, ...]) -> str | None:
     step = _step(hours, HOUR.size)
     if step and hours[0] == 0 and len(minutes) == 1:
         return _every(step, HOUR.name) + (f" at minute {minutes[0]}" if minutes[0] else "")
@@ -64,14 +65,16 @@ def _rhythm(fields: Fields) -> str | None:
     return f"{every} from {_time(hours[0], minutes[0])} to {_time(hours[-1], minutes[-1])}"
 
 
-def _within(values: tuple[int, ...], unit: str, size: int, larger: str) -> str | None:
+def _within(values: tuple[int, ...], unit: Unit, larger: Unit) -> str | None:
     """`every 15 minutes`, or `at minutes 5 and 20 of every hour`."""
-    step = _step(values, size)
+    step = _step(values, unit.size)
     if step and values[0] == 0:
-        return _every(step, unit)
+        return _every(step, unit.name)
+    if values == (0,):
+        return _every(1, larger.name)
     if len(values) > _MOST:
         return None
-    return f"at {unit}{'s' if len(values) > 1 else ''} {_listed(map(str, values))} of every {larger}"
+    return f"at {unit.name}{'s' if len(values) > 1 else ''} {_listed(map(str, values))} of every {larger.name}"
 
 
 def _days(schedule: Schedule) -> list[str] | None:

@@ -67,7 +67,9 @@ def throttle(tat: int | None, now: int, rule: ThrottleRule) -> Verdict:
 def throttled_until(tat: int | None, now: int, rule: ThrottleRule, ahead: int) -> int:
     """When a run may start that so many others start before, each as early as it may: `now`, or later."""
     arrival, tolerance = now * rule.limit, (rule.burst - 1) * rule.period_ms
-    expected = arrival if tat is None else min(max(_parts(tat, rule.limit), arrival), arrival + tolerance + rule.period_ms)
+    expected = (
+        arrival if tat is None else min(max(_parts(tat, rule.limit), arrival), arrival + tolerance + rule.period_ms)
+    )
     return max(now, -((tolerance - expected - ahead * rule.period_ms) // rule.limit))
 
 

@@ -11,7 +11,6 @@ from fanout.core.shares import shares
 from fanout.engine.dispatch import Dispatch
 from fanout.engine.pool import Lost, Pool
 from fanout.engine.roster import Roster
-from fanout.engine.tick import Tick
 from fanout.errors import LoadError
 from fanout.journal import Journal
 from fanout.model import FunctionSpec

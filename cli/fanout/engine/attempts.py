@@ -82,7 +82,7 @@ class Attempts:
             case StepCompleted():
                 self._complete_step(tick, active, message, now)
             case RunCompleted():
-                self._note_unreached(tick, active, message.unreached)
+                tick.writes.unreached += [(active.run.key, key) for key in message.unreached]
                 self._runs.end(tick, active, RunState.COMPLETED, now, output=message.output)
             case StepFailed():
                 self._fail_step(tick, active, message, now)
@@ -148,14 +148,10 @@ class Attempts:
         tick.failed(run, "", run.attempt, failed.failure, now)
         due_at = self._next_try(active.spec, run.attempt, failed, now)
         if due_at is None:
-            self._note_unreached(tick, active, failed.unreached)
             self._runs.end(tick, active, RunState.FAILED, now, failure=failed.failure)
         else:
             tick.retry(active, due_at)
             self._timers.add(due_at)
-
-    def _note_unreached(self, tick: Tick, active: Active, keys: tuple[str, ...]) -> None:
-        tick.writes.unreached += [(active.run.key, key) for key in keys]
 
     def _next_try(
         self, spec: FunctionSpec, attempt: int, failed: StepFailed | RunFailed | None, now: int

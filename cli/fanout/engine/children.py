@@ -67,6 +67,8 @@ class Children:
         run, step = active.run.key, message.key
         mapping = self._mapping(run, step)
         if mapping is None or (run, step) in tick.resolved:
+            # It was over while the function made these items, and said so to nobody: now somebody waits.
+            tick.changed.append((active, step))
             return
         row = mapping.row
         spec = self._runs.functions.get(row.function)
@@ -86,6 +88,7 @@ class Children:
         mapping.has_room = not row.is_exhausted and _room(row) > 0
         if mapping.has_room:
             tick.changed.append((active, step))
+            active.waits.pop(step, None)
         else:
             # Only now the step waits: as long as there is room, more items are on their way.
             active.waits[step] = 0
@@ -102,6 +105,8 @@ class Children:
                 mapping = self._mapping(active.run.key, step.key)
                 if mapping is not None:
                     mapping.has_room = step.progress[1] > 0
+                    if mapping.has_room:
+                        active.waits.pop(step.key, None)
 
     # Fan-in.
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-import msgspec
-
 from fanout.engine.admission import Admission
 from fanout.engine.apps import Apps
 from fanout.engine.attempts import Attempts
@@ -214,7 +212,7 @@ class Engine:
         """What the journal has for us: events, requests, runs that are due."""
         if not self.functions or self.is_stopping:
             return
-        if now >= self._next_look or self._next_look > now + LOOK_EVERY_MS:
+        if now >= self._next_look or self._next_look > now + LOOK_EVERY_MS or self._timers.are_due(now):
             self._next_look = now + LOOK_EVERY_MS
             self._has_news = self._journal.has_news() or self._has_news
         if self._has_news:
@@ -225,7 +223,7 @@ class Engine:
             routed = self._route(events, now)
             self._has_news = routed < len(events) or len(events) == EVENTS_A_TICK or len(requests) == REQUESTS_A_TICK
         if self._timers.are_due(now):
-            self._waits.fire(self._tick, now)
+            self._waits.fire(self._tick, now, has_heard_all=not self._has_news)
             self._deadlines.fire(self._tick, now)
         self._schedules.fire(self._tick, now)
         self._queue.fire(now)

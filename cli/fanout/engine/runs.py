@@ -119,7 +119,7 @@ class Runs:
         self._timers.add(due_at)
         self._timers.add(deadline_at)
         if spec.cancel_on:
-            self._listen(tick, key, spec, event, now)
+            self._listen(tick, key, spec, event, now, after=event.key if event.key > 0 and replay_of is None else None)
         return key
 
     def skip(self, tick: Tick, spec: FunctionSpec, event: StoredEvent, reason: str, now: int) -> int:
@@ -173,7 +173,9 @@ class Runs:
         born = [new.key for new in tick.born.values() if new.function == function and new.singleton == key]
         return [run for run in (*self._journal.singletons(function, key), *born) if run not in tick.ended]
 
-    def _listen(self, tick: Tick, run: int, spec: FunctionSpec, event: StoredEvent, now: int) -> None:
+    def _listen(
+        self, tick: Tick, run: int, spec: FunctionSpec, event: StoredEvent, now: int, *, after: int | None
+    ) -> None:
         """Wait for the events that cancel this run."""
         for number, each in enumerate(spec.cancel_on):
             path, value = each.match or "", ""
@@ -183,7 +185,7 @@ class Runs:
                     continue  # What is not there is equal to nothing.
                 value = found
             expires_at = None if each.timeout_ms is None else now + each.timeout_ms
-            tick.writes.waits.append(WaitRow(run, "", number, each.event, path, value, each.if_, expires_at))
+            tick.writes.waits.append(WaitRow(run, "", number, each.event, path, value, each.if_, expires_at, after))
             tick.awaited.add(each.event)
             self.awaited.add(each.event)
 

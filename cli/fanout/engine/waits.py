@@ -35,19 +35,21 @@ class Waits:
             return
         active.waits[step.key] = 0
         path, value = awaited.match or ("", "")
-        tick.writes.waits.append(WaitRow(active.run.key, step.key, 0, awaited.event, path, value, awaited.if_, None))
+        row = WaitRow(active.run.key, step.key, 0, awaited.event, path, value, awaited.if_, None, after=None)
+        tick.writes.waits.append(row)
         self._runs.awaited.add(awaited.event)
 
     # What comes.
 
-    def fire(self, tick: Tick, now: int) -> None:
-        """Everything whose time has come."""
+    def fire(self, tick: Tick, now: int, *, has_heard_all: bool) -> None:
+        """Everything whose time has come; nothing is given up as long as there are events that may be in time."""
         self._timers.fire()
         for run in self._journal.due(now, DUE_A_TICK):
             if run.key not in tick.ended and run.key not in tick.extended:
                 self._ready(tick, run.key, now)
         for step in self._journal.due_steps(now, DUE_A_TICK):
-            self._fire_step(tick, step, now)
+            if has_heard_all or step.kind is not StepKind.WAIT:
+                self._fire_step(tick, step, now)
 
     def _fire_step(self, tick: Tick, due: DueStep, now: int) -> None:
         if due.run in tick.ended:
@@ -70,7 +72,7 @@ class Waits:
             if value is None:
                 continue
             for wait in self._journal.waits(event.name, path, value):
-                if wait.expires_at is not None and wait.expires_at <= now:
+                if not self._is_in_time(wait, event):
                     continue
                 if wait.condition is not None and not self._holds(wait, said):
                     continue
@@ -78,6 +80,13 @@ class Waits:
                     self.resolve(tick, wait.run, wait.step, StepState.COMPLETED, now, output=event.as_json())
                 else:
                     self._runs.cancel(tick, wait.run, now)
+
+    def _is_in_time(self, wait: WaitRow, event: StoredEvent) -> bool:
+        """Whether it was accepted while this was waited for, however late it is routed."""
+        if wait.after is not None and event.key <= wait.after:
+            return False
+        until = self._journal.step(wait.run, wait.step).due_at if wait.step else wait.expires_at
+        return until is None or event.received_at <= until
 
     def _holds(self, wait: WaitRow, said: dict[str, Any]) -> bool:
         from fanout.core import expressions  # lazy: CEL is slow to import, and few functions use it

@@ -114,6 +114,8 @@ class WaitRow(NamedTuple):
     value: str
     condition: str | None
     expires_at: int | None
+    after: int | None = 0
+    """Only events beyond this key count; None when it is written: those that are accepted later than that."""
 
 
 class EventRow(NamedTuple):

@@ -42,18 +42,30 @@ class Watched(NamedTuple):
     after_run: int = 0
 
 
+class LeftOver(NamedTuple):
+    """How much is in a journal that goes on as soon as an engine does."""
+
+    events: int
+    runs: int
+    requests: int
+
+
 class FamilyEvent(NamedTuple):
-    """`origin` is the run that sent or caused it."""
+    """`origin` is the run that sent or caused it. `is_duplicate`: its id was given before, within 24 hours."""
 
     key: int
     id: str
     name: str
     received_at: int
     origin: int | None
+    is_duplicate: bool
 
 
 class FamilyRun(NamedTuple):
-    """As much of a run as it takes to place and count it. Keys are the journal's."""
+    """As much of a run as it takes to place and count it. Keys are the journal's.
+
+    Of a map it is the `item`-th, and has an `item_key` if the map gives keys.
+    """
 
     key: int
     id: str
@@ -65,6 +77,8 @@ class FamilyRun(NamedTuple):
     started_at: int | None
     ended_at: int | None
     replay_of: int | None
+    item: int | None
+    item_key: str | None
 
 
 Member = FamilyEvent | FamilyRun

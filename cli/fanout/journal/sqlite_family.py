@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from fanout.journal import DUPLICATE_WINDOW_MS
 from fanout.journal.family import Family, FamilyEvent, FamilyRun, Progress, Watched, live
 from fanout.journal.sqlite_rows import Query, select_runs, with_steps
 from fanout.model import Run, RunState
@@ -22,6 +23,12 @@ _FAMILY = """
     UNION
     SELECT event.key, run.key, run.state
     FROM family CROSS JOIN event ON event.origin = family.run LEFT JOIN run ON run.event = event.key)"""
+_MEMBERS = f"""event.key, event.id, event.name, event.received_at, event.origin,
+         event.is_id_given AND EXISTS (
+           SELECT 1 FROM event earlier WHERE earlier.id = event.id AND earlier.key < event.key
+             AND earlier.received_at > event.received_at - {DUPLICATE_WINDOW_MS}),
+         run.key, run.id, run.function, run.event, run.state, run.parent, run.parent_step, run.started_at,
+         run.ended_at, run.replay_of, run.item, run.item_key"""
 _TREE = """
   WITH RECURSIVE family (event, run, is_root) AS (
     SELECT {columns}, 1 FROM {source} WHERE {roots}
@@ -29,9 +36,7 @@ _TREE = """
     SELECT event.key, run.key, 0
     FROM family CROSS JOIN event ON event.origin = family.run LEFT JOIN run ON run.event = event.key
     LIMIT {limit})
-  SELECT family.is_root, event.key, event.id, event.name, event.received_at, event.origin,
-         run.key, run.id, run.function, run.event, run.state, run.parent, run.parent_step, run.started_at,
-         run.ended_at, run.replay_of
+  SELECT family.is_root, {members}
   FROM family CROSS JOIN event ON event.key = family.event LEFT JOIN run ON run.key = family.run
   ORDER BY event.received_at, abs(event.key), run.key"""
 _ROOT_COUNTS = """
@@ -47,15 +52,19 @@ _WAITING = """
   WHERE family.state = 'waiting'
     AND NOT EXISTS (SELECT 1 FROM run child WHERE child.parent = run.key AND child.ended_at IS NULL)
   ORDER BY goes_on_at IS NULL, goes_on_at LIMIT """
-_ANCESTORS = """
+_GOES_ON = """
+  SELECT max(run.state <> 'waiting'),
+         (SELECT max(event) FROM family) > (SELECT value FROM meta WHERE name = 'routed_to'),
+         min(run.due_at), min(run.deadline_at),
+         min((SELECT min(step.due_at) FROM step WHERE step.run = run.key AND step.state IN ('waiting', 'retrying')))
+  FROM family CROSS JOIN run ON run.key = family.run WHERE run.ended_at IS NULL"""
+_ANCESTORS = f"""
   WITH RECURSIVE above (event, run, depth) AS (
     SELECT ?1, ?2, 0
     UNION ALL
     SELECT run.event, run.key, depth + 1
     FROM above CROSS JOIN event ON event.key = above.event CROSS JOIN run ON run.key = event.origin LIMIT ?3)
-  SELECT event.key, event.id, event.name, event.received_at, event.origin,
-         run.key, run.id, run.function, run.event, run.state, run.parent, run.parent_step, run.started_at,
-         run.ended_at, run.replay_of
+  SELECT {_MEMBERS}
   FROM above CROSS JOIN event ON event.key = above.event LEFT JOIN run ON run.key = above.run ORDER BY depth"""
 
 
@@ -118,6 +127,13 @@ def waiting(query: Query, watched: Watched, limit: int) -> tuple[int, list[int]]
     return (rows[0][2] if rows else 0), [key for key, *_ in rows]
 
 
+def goes_on_at(query: Query, watched: Watched) -> int | None:
+    """When the first of those that are live does something: 0 is now, None is not by itself."""
+    roots, _, bindings = _roots(watched)
+    is_going, is_unrouted, *times = query(f"{_FAMILY.format(roots=roots)} {_GOES_ON}", bindings)[0]
+    return 0 if is_going or is_unrouted else min((at for at in times if at is not None), default=None)
+
+
 def family(query: Query, watched: Watched, limit: int) -> Family:
     """Who caused whom, without what people are shown of each; at most so many members."""
     roots, _, bindings = _roots(watched)
@@ -127,7 +143,7 @@ def family(query: Query, watched: Watched, limit: int) -> Family:
         columns, source = "event.key, run.key", "event LEFT JOIN run ON run.event = event.key"
         roots = "event.key BETWEEN ?1 AND ?2"
     # One more than it may be tells whether there are more.
-    rows = query(_TREE.format(columns=columns, source=source, roots=roots, limit=limit + 1), bindings)
+    rows = query(_TREE.format(columns=columns, source=source, roots=roots, limit=limit + 1, members=_MEMBERS), bindings)
     found = Family(is_cut=len(rows) > limit)
     for is_root, *row in rows:
         _add(found, row, is_root=bool(is_root))
@@ -152,8 +168,8 @@ def trace(query: Query, event: int, run: int | None, *, levels: int, limit: int)
 
 
 def _add(family: Family, row: Sequence[Any], *, is_root: bool) -> None:
-    event, run = FamilyEvent(*row[:5]), None
-    if row[5] is not None:
-        key, id_, function, event_key, state, *rest = row[5:]
+    event, run = FamilyEvent(*row[:5], is_duplicate=bool(row[5])), None
+    if row[6] is not None:
+        key, id_, function, event_key, state, *rest = row[6:]
         run = FamilyRun(key, id_, function, event_key, RunState(state), *rest)
     family.add(event, run, is_root=is_root)

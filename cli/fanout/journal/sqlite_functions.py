@@ -101,9 +101,7 @@ def tick_at(query: Query, function_id: str, scheduled_at: int) -> CronTick | Non
 def _tick(row: tuple[Any, ...]) -> CronTick:
     function_id, data, scheduled_at, run_key, run, state, reason = row
     said = msgspec.json.decode(data)
-    return CronTick(
-        function_id, said["cron"], said["timezone"], scheduled_at, run_key, run, RunState(state), reason
-    )
+    return CronTick(function_id, said["cron"], said["timezone"], scheduled_at, run_key, run, RunState(state), reason)
 
 
 def _scheduled_at(data: str) -> int:

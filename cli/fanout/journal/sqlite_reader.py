@@ -10,10 +10,12 @@ import apsw
 import msgspec
 
 from fanout.errors import JournalError, NotFoundError, UsageError
-from fanout.journal import sqlite_awaited, sqlite_family, sqlite_functions
+from fanout.events import NewEvent
+from fanout.journal import AcceptedEvent, sqlite_awaited, sqlite_family, sqlite_functions, sqlite_heard
 from fanout.journal.awaited import Awaited, AwaitedEvent, Relatives
-from fanout.journal.family import Family, Progress, Watched
+from fanout.journal.family import Family, LeftOver, Progress, Watched
 from fanout.journal.functions import Collected, CronTick, Executing, KnownFunction, Queued, RunCounts
+from fanout.journal.heard import Heard, Hearer
 from fanout.journal.sqlite import MIGRATIONS
 from fanout.journal.sqlite_connection import check_version, open_connection, readable_errors
 from fanout.journal.sqlite_rows import made_run, select_runs, with_steps
@@ -93,10 +95,44 @@ class JournalReader:
         found = self.runs_with_steps(keys)
         return number, [found[key] for key in keys]
 
+    def goes_on_at(self, watched: Watched) -> int | None:
+        """When the first of the runs that are live does something: 0 is now, None is not by itself."""
+        return sqlite_family.goes_on_at(self._all, watched)
+
     def request_answer(self, request: int) -> tuple[bool, int | None]:
         """Whether the engine has handled it, and the key of the run that it has made for it."""
         (handled_at, run) = self._all("SELECT handled_at, run FROM request WHERE key = ?", (request,))[0]
         return handled_at is not None, run
+
+    def left_over(self, until: int) -> LeftOver:
+        """What an engine finds that begins now, of which nothing has been started or that is due by then."""
+        (row,) = self._all(
+            """SELECT (SELECT count(*) FROM event WHERE key > (SELECT value FROM meta WHERE name = 'routed_to')),
+                 (SELECT count(*) FROM run WHERE state = 'queued')
+                 + (SELECT count(*) FROM run WHERE state = 'waiting' AND key IN (
+                      SELECT key FROM run INDEXED BY run_due WHERE due_at IS NOT NULL AND due_at <= ?1 UNION
+                      SELECT run FROM step INDEXED BY step_due WHERE due_at IS NOT NULL AND due_at <= ?1)),
+                 (SELECT count(*) FROM request WHERE handled_at IS NULL)""",
+            (until,),
+        )
+        return LeftOver(*row)
+
+    # Whom events concern that they don't start.
+
+    def hearers(self, events: Sequence[NewEvent]) -> set[Hearer]:
+        """The waits that these events may end, if they are sent now."""
+        return sqlite_heard.hearers(self._all, events)
+
+    def heard(self, hearers: Iterable[Hearer], accepted: Sequence[AcceptedEvent]) -> list[Heard]:
+        """What these events have woken or cancelled, of those that may have heard them."""
+        return sqlite_heard.heard(self._all, hearers, accepted)
+
+    def awaiting(self, name: str) -> int:
+        """How many runs wait for an event of this name, or would be cancelled by one."""
+        return sqlite_heard.awaiting(self._all, name)
+
+    def awaited_names(self) -> list[str]:
+        return list(sqlite_heard.awaited_names(self._all))
 
     # Runs.
 

@@ -21,7 +21,8 @@
 -- run_event The events of a run that has several, in order.
 -- failure  One failed attempt of a step, or of the code between steps (step = '').
 -- wait     Which event a waiting step waits for, or which cancels the run (step = ''): one whose value at `path` is
---          `value`, and for which the CEL `condition` is true. Gone when the wait is over.
+--          `value`, and for which the CEL `condition` is true, of those accepted `after` this one. Gone when the wait
+--          is over.
 -- map      A map step that is not over: how many of its items have become runs, how many of those have ended.
 -- limit_state  What a limit remembers for a key: of a rate limit or throttle the time up to which it is used, of
 --          idempotency when the key last started a run.
@@ -150,6 +151,7 @@ CREATE TABLE wait (
   value      TEXT    NOT NULL,
   condition  TEXT,
   expires_at INTEGER,
+  after      INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (run, step, number)
 ) STRICT, WITHOUT ROWID;
 

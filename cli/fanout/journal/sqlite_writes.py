@@ -36,7 +36,9 @@ _KEEP_FUNCTION = """
   VALUES (?1, ?2, coalesce(?3, (SELECT loaded_at FROM function WHERE id = ?1), 0), 1)"""
 _PAUSE = "INSERT OR IGNORE INTO pause (function, paused_at) VALUES (?, ?)"
 _UNPAUSE = "DELETE FROM pause WHERE function = ?"
-_INSERT_WAIT = "INSERT OR REPLACE INTO wait VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT_WAIT = """
+  INSERT OR REPLACE INTO wait
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, coalesce(?, (SELECT seq FROM sqlite_sequence WHERE name = 'event'), 0))"""
 _CARRY_STEPS = """
   INSERT INTO step (run, key, kind, branch, state, position, attempts, output, started_at, ended_at)
   SELECT ?, key, kind, branch, state, position, attempts, output, started_at, ended_at

@@ -14,12 +14,12 @@ from fanout.codec import decode_json, encode_output
 from fanout.core.paths import value_at
 from fanout.declare import spec_of
 from fanout.durations import parse_duration
-from fanout.errors import InvokeError, UsageError
-from fanout.events import parse
+from fanout.errors import UsageError
+from fanout.events import RESERVED_PREFIX, Limits, parse
 from fanout.ids import UlidFactory
-from fanout.model import Event
+from fanout.model import Event, Failure
 from fanout.protocol import Awaited, EventWait, Invoke, Map, MapItems, RecordedStep, SentEvent, StepWaits
-from fanout.worker.execution import Execution, Reached, now_ms
+from fanout.worker.execution import Execution, Reached, invoke_error, now_ms
 from fanout.worker.returns import decoder_of, list_decoder_of
 
 Duration = float | str | timedelta
@@ -33,6 +33,8 @@ MAX_IN_FLIGHT = 1_000
 """Runs of a map that are there at a time, unless it says otherwise."""
 ITEMS_A_MESSAGE = 500
 _MAX_SENT_BYTES = 64 * 1024 * 1024
+_LIMITS = Limits(request_events=50_000)
+"""A request from outside may have fewer events: what a step sends is made by the code, and bounded by its bytes."""
 
 _decode_event = msgspec.json.Decoder(Event | None).decode
 _new_id = UlidFactory()
@@ -84,6 +86,8 @@ def event_wait(
     """What to wait for, checked."""
     if not isinstance(event, str) or not event or "*" in event:
         raise UsageError(f"step `{step}`: `event` has to be the name of an event, not {event!r}")
+    if event.startswith(RESERVED_PREFIX):
+        raise UsageError(f"step `{step}`: events that begin with `{RESERVED_PREFIX}` can't be awaited")
     if match is not None and (not isinstance(match, str) or not match):
         raise UsageError(f"step `{step}`: `match` has to be a path such as `data.user_id`, not {match!r}")
     if if_ is not None:
@@ -118,7 +122,7 @@ def sent_events(step: str, events: Events) -> tuple[SentEvent, ...]:
     now = now_ms()
     return tuple(
         SentEvent(new.id or _new_id(now), new.id is not None, new.name, new.ts, new.data, new.user, new.v)
-        for new in parse(text.encode(), f"step {step}")
+        for new in parse(text.encode(), f"step {step}", _LIMITS)
     )
 
 
@@ -226,9 +230,8 @@ class Mapped:
         decode = decode_json if isinstance(self._function, str) else list_decoder_of(self._function)
         results: list[Any] = decode(output)
         for number, error in errors.items():
-            results[int(number)] = InvokeError(
-                self._step, f"item {number}: {error['message']}", type=error["type"], traceback=error["traceback"]
-            )
+            failure = Failure(error["type"], f"item {number}: {error['message']}", error["traceback"])
+            results[int(number)] = invoke_error(self._step, failure, int(number))
         return results
 
 

@@ -187,6 +187,8 @@ class AsyncSteps:
 
     async def _recorded(self, reached: Reached, cause: BaseException | None = None) -> str | None:
         execution = self._execution
+        if execution.has_left:
+            await self._leave_again()
         while True:
             try:
                 recorded = execution.remembered(reached.key)
@@ -280,6 +282,12 @@ class AsyncSteps:
         if execution.has_left:
             raise asyncio.CancelledError
         await self._loop.create_future()
+
+    async def _leave_again(self) -> None:
+        """The code has caught what makes it leave."""
+        if self._execution.is_stuck():
+            await self._loop.create_future()  # for ever: it would only come back
+        raise asyncio.CancelledError
 
     def _post(self, message: ToEngine) -> None:
         # Flushed when the loop has run what was ready: the steps that end in one round share a frame.

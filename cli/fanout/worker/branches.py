@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 class Branch:
     """A thread or task of a function. The function's own has an empty path; those it starts are `1`, `2`, `2.1`."""
 
-    __slots__ = ("_started", "execution", "path")
+    __slots__ = ("_started", "execution", "path", "refusals")
 
     def __init__(self, execution: Execution, path: str = "") -> None:
         self.execution = execution
         self.path = path
         self._started = 0
+        self.refusals = 0
+        """Steps that it has begun after it was told to leave."""
 
     def fork(self) -> Branch:
         """The next branch that starts in this one: numbered as the code starts them, however they then run."""

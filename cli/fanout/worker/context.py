@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     import logging
 
     from fanout.worker.execution import Execution
+
+
+_handling = threading.Lock()
 
 
 class BaseContext:
@@ -36,9 +41,23 @@ class BaseContext:
 
     @cached_property
     def logger(self) -> logging.Logger:
+        """The logger `fanout.ID`. Unless the code has set up logging, it writes INFO and above to stderr."""
         import logging  # lazy: 10 ms that a function which never logs need not pay
 
-        return logging.getLogger(f"fanout.{self._function}")
+        with _handling:  # Functions begin in many threads.
+            ours = logging.getLogger("fanout")
+            if not ours.hasHandlers():
+                shown = logging.StreamHandler(sys.stderr)
+                shown.addFilter(_note_function)
+                shown.setFormatter(logging.Formatter("%(function)s: %(message)s"))
+                ours.addHandler(shown)
+                ours.setLevel(logging.INFO)
+        return ours.getChild(self._function)
+
+
+def _note_function(record: logging.LogRecord) -> bool:
+    record.function = record.name.removeprefix("fanout.")
+    return True
 
 
 def _event(envelope: Envelope) -> Event:

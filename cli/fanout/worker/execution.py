@@ -9,10 +9,12 @@ from collections.abc import Callable
 from itertools import count
 from types import CodeType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from weakref import WeakSet
 
 import msgspec
 
 from fanout.codec import encode_output, failure_of
+from fanout.core.causes import item_of, root_cause
 from fanout.errors import (
     EventError,
     ExpressionError,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     import asyncio
 
 MAX_STEP_NAME_CHARS = 256
+MOST_REFUSALS = 10
 
 calls = count(1)
 
@@ -100,6 +103,8 @@ class Execution:
         self.is_evicting = False
         self.has_left = False
         """Evicted was raised: whatever the function does about it, this execution has no result."""
+        self.is_left_behind = False
+        """The engine was told that it has left, though its code goes on."""
         self.is_parked = False
         """All of it waits, and the engine has been told: no step begins before it says so."""
         self.executing = 0
@@ -118,8 +123,13 @@ class Execution:
         """Those that the function has started."""
         self.stirs = 0
         """How often one of them has begun, ended, been woken or come to a step."""
+        self.timers: WeakSet[asyncio.TimerHandle] = WeakSet()
+        self.threads = 0
+        """What they may wait for between steps."""
         self.is_watched = False
         """Somebody looks whether they all wait."""
+        self.alarm: asyncio.TimerHandle | None = None
+        """Then somebody will."""
         self.lock = threading.RLock()
         self._code = code
         self._names = Names(start.steps)
@@ -239,6 +249,11 @@ class Execution:
         is_idle = self.waiting and not self.executing and not self.busy
         return bool(is_idle and not self.is_parked and not self.is_evicting)
 
+    def next_timer(self, now: float) -> float | None:
+        """When code between its steps goes on by itself, in the loop's time."""
+        times = (timer.when() for timer in self.timers if not timer.cancelled())
+        return min((at for at in times if at > now), default=None)
+
     # Leaving.
 
     def evict(self) -> None:
@@ -262,6 +277,24 @@ class Execution:
             self.has_left = True
             self.task.cancel()
 
+    def is_stuck(self) -> bool:
+        """Whether this branch was made to leave so often, and has caught it each time, that it will go on doing so.
+
+        To the engine it has left then; whoever hears that it is stuck must not let it go on.
+        """
+        here = branch.get()
+        if here is None or here.execution is not self:
+            return False
+        here.refusals += 1
+        if here.refusals < MOST_REFUSALS:
+            return False
+        with self.lock:
+            is_first, self.is_left_behind = not self.is_left_behind, True
+        if is_first:
+            self.close()
+            self.desk.link.post(RunEvicted(self.claim))
+        return True
+
     def close(self) -> None:
         """It is over: forget what nobody will wait for any more."""
         self.desk.executions.pop(self.claim, None)
@@ -269,6 +302,8 @@ class Execution:
             self.desk.calls.pop(number, None)
         for task in tuple(self.tasks):
             task.cancel()
+        if self.alarm is not None:
+            self.alarm.cancel()
 
     # How it ends.
 
@@ -315,8 +350,15 @@ def is_retriable(error: BaseException) -> tuple[bool, int | None]:
 
 def step_error(step: RecordedStep) -> StepError:
     failure = step.failure or Failure("Exception", "")
-    kind = InvokeError if step.kind in (StepKind.INVOKE, StepKind.MAP) else StepError
-    return kind(step.key, failure.message, type=failure.type, traceback=failure.traceback)
+    if step.kind in (StepKind.INVOKE, StepKind.MAP):
+        return invoke_error(step.key, failure, item_of(failure) if step.kind is StepKind.MAP else None)
+    return StepError(step.key, failure.message, type=failure.type, traceback=failure.traceback)
+
+
+def invoke_error(step: str, failure: Failure, item: int | None = None) -> InvokeError:
+    """Why a child failed, and not which of its steps has told so."""
+    cause = root_cause(failure)
+    return InvokeError(step, cause.message, type=cause.type, traceback=cause.traceback, item=item)
 
 
 def now_ms() -> int:

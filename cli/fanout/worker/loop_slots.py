@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, TypeVarTuple
 
 from fanout.worker.async_context import AsyncContext
 from fanout.worker.branches import Branch, branch, inside
 from fanout.worker.execution import Execution
 from fanout.worker.memory import leave_if_out_of_memory
 from fanout.worker.registry import Registered
+from fanout.worker.resting import rest_soon
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _MOST_THREADS = 1024
 
@@ -24,7 +28,7 @@ class LoopSlots:
     """One event loop in a thread of its own, so that it never holds up the protocol's."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = _Loop()
         # asyncio's own has six threads on two cores: slow plain steps would hold up the other slots.
         self._loop.set_task_factory(_new_task)  # type: ignore[arg-type] # typeshed: its context is not optional
         self._loop.set_default_executor(ThreadPoolExecutor(max_workers=_MOST_THREADS))
@@ -61,8 +65,42 @@ class LoopSlots:
             leave_if_out_of_memory(error)
             ending = execution.raised(error)
         execution.close()
+        if execution.is_left_behind:
+            return
         execution.desk.link.put(ending)
         self._loop.call_soon(execution.desk.link.flush)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    """Knows which timers and threads a function's code between its steps may wait for."""
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        timer = super().call_at(when, callback, *args, context=context)
+        execution = _between_steps()
+        if execution is not None:
+            execution.timers.add(timer)
+        return timer
+
+    def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        future = super().run_in_executor(executor, func, *args)
+        execution = _between_steps()
+        if execution is not None:
+            execution.threads += 1
+            future.add_done_callback(partial(_thread_ended, execution))
+        return future
+
+
+def _between_steps() -> Execution | None:
+    here = branch.get()
+    return None if here is None or inside.get() is not None else here.execution
+
+
+def _thread_ended(execution: Execution, _future: asyncio.Future[Any]) -> None:
+    execution.threads -= 1
+    execution.stirs += 1
+    rest_soon(execution)
 
 
 def _new_task(

@@ -1,6 +1,10 @@
-"""When all of an async function waits. It can't be asked what else its tasks wait for: they get time to say so."""
+"""When all of an async function waits. What its tasks wait for besides steps is known for timers and threads only; they
+get time to come to a step.
+"""
 
 from __future__ import annotations
+
+from contextvars import Context
 
 from fanout.worker.execution import Execution
 
@@ -17,12 +21,24 @@ def rest_soon(execution: Execution) -> None:
 
 
 def _look(execution: Execution, stirs: int, turns: int) -> None:
+    task = execution.task
+    if task is None:
+        return
     if execution.stirs != stirs:
         stirs, turns = execution.stirs, QUIET_TURNS
-    if turns and execution.may_rest() and execution.task is not None:
-        execution.task.get_loop().call_soon(_look, execution, stirs, turns - 1)
+    if turns and execution.may_rest():
+        task.get_loop().call_soon(_look, execution, stirs, turns - 1)
         return
     # Whatever keeps it from resting now, looks again when it ends.
     execution.is_watched = False
-    execution.rest()
-    execution.desk.link.flush()
+    if execution.threads:
+        return
+    goes_on_at = execution.next_timer(task.get_loop().time())
+    if goes_on_at is None:
+        execution.rest()
+        execution.desk.link.flush()
+    else:
+        if execution.alarm is not None:
+            execution.alarm.cancel()
+        # Not in the context of the function's code: this is no timer of its.
+        execution.alarm = Context().run(task.get_loop().call_at, goes_on_at, rest_soon, execution)

@@ -32,7 +32,8 @@ class ThreadSlots:
             execution.close()
             # Free before the engine can know: it may send the next function at once.
             self._free.release()
-            execution.desk.link.post(ending)
+            if not execution.is_left_behind:
+                execution.desk.link.post(ending)
 
 
 def _call(execution: Execution, function: Registered) -> Any:

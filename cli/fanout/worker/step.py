@@ -226,6 +226,8 @@ class Steps:
             StepError: it has failed, for good; from `cause`, if it has just been executed.
         """
         execution = self._execution
+        if execution.has_left:
+            self._leave_again()
         while True:
             try:
                 recorded = execution.remembered(reached.key)
@@ -311,3 +313,9 @@ class Steps:
         if self._execution.is_evicting:
             self._execution.has_left = True
             raise Evicted
+
+    def _leave_again(self) -> None:
+        """The code has caught what makes it leave."""
+        if self._execution.is_stuck():
+            threading.Event().wait()  # for ever: it would only come back
+        raise Evicted

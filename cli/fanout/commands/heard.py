@@ -1,0 +1,92 @@
+"""What events do besides starting functions: runs that they woke or cancelled, and events that nobody has heard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fanout.commands import text
+from fanout.journal import AcceptedEvent
+from fanout.journal.heard import MOST_HEARERS, Heard
+from fanout.journal.sqlite_reader import JournalReader
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_MOST_LINES = 10
+
+
+def lines(heard: Sequence[Heard]) -> list[Text]:
+    """Which runs the events have woken, and at which step, and which they have cancelled."""
+    from rich.text import Text  # lazy: `--json` doesn't draw
+
+    drawn = []
+    for verb, runs in _told_apart(heard):
+        for run in runs[:_MOST_LINES]:
+            line = Text(f"{verb} ", no_wrap=True, overflow="ellipsis")
+            line.append(text.symbol(run.state), style=text.style(run.state))
+            line.append(f" {text.printable(run.function)}")
+            line.append(f"  {text.short_id(run.id)}", style="dim")
+            if run.step:
+                line.append(f"  {text.printable(run.step)}")
+            drawn.append(line)
+        if len(runs) > _MOST_LINES:
+            drawn.append(Text(f"{verb} … {text.count(len(runs) - _MOST_LINES, 'more run')}", style="dim"))
+    return drawn
+
+
+def in_short(heard: Sequence[Heard]) -> str:
+    """`3 woken, 1 cancelled`; empty if there are none."""
+    return ", ".join(
+        f"{len(runs):,}{'+' if len(heard) >= MOST_HEARERS else ''} {verb.replace('woke', 'woken')}"
+        for verb, runs in _told_apart(heard)
+    )
+
+
+def _told_apart(heard: Sequence[Heard]) -> list[tuple[str, list[Heard]]]:
+    groups = [("woke", [each for each in heard if each.step]), ("cancelled", [each for each in heard if not each.step])]
+    return [(verb, runs) for verb, runs in groups if runs]
+
+
+def as_json(heard: Sequence[Heard]) -> dict[str, Any]:
+    return {
+        "woken": [_run_json(each) | {"step": each.step} for each in heard if each.step],
+        "cancelled": [_run_json(each) for each in heard if not each.step],
+    }
+
+
+def _run_json(heard: Heard) -> dict[str, Any]:
+    return {"id": heard.id, "function": heard.function, "state": heard.state, "event_id": heard.event_id}
+
+
+def notes(
+    reader: JournalReader,
+    accepted: Sequence[AcceptedEvent],
+    concerned: set[str],
+    listening: Sequence[str],
+    cancelling: Mapping[str, str],
+) -> list[str]:
+    """Events that did nothing: known ones, and those that nobody has heard.
+
+    `concerned` are the ids of those that did something; `listening` are the names that start functions, as far as is
+    known, and `cancelling` those that cancel runs, each with one of the functions.
+    """
+    found = []
+    duplicates = [event for event in accepted if event.is_duplicate]
+    if duplicates:
+        others = "" if len(duplicates) == 1 else f" and {len(duplicates) - 1:,} more"
+        first = text.printable(duplicates[0].id)
+        found.append(f"`{first}`{others} was sent before, in the last 24 hours: it starts no function twice")
+    unheard = sorted({event.name for event in accepted if event.id not in concerned and not event.is_duplicate})
+    return [*found, _unheard(reader, unheard[0], listening, cancelling)] if unheard else found
+
+
+def _unheard(reader: JournalReader, name: str, listening: Sequence[str], cancelling: Mapping[str, str]) -> str:
+    said = f"no function listens to `{text.printable(name)}`"
+    if waiting := reader.awaiting(name):
+        waits = "waits" if waiting == 1 else "wait"
+        return f"{said}; {text.count(waiting, 'run')} {waits} for one, but not for this one"
+    if name in cancelling:
+        return f"{said}: it cancels runs of `{text.printable(cancelling[name])}`, and there is none for it"
+    known = sorted({*listening, *cancelling, *reader.awaited_names()})
+    return f"{said}, and no run waits for it{text.nearest(name, known)}"
