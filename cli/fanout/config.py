@@ -136,7 +136,7 @@ def _apps(listed: object, place: _Place, root: Path) -> tuple[App, ...]:
         try:
             app = _app(_checked({"app": table}, place, _REQUIRED), root)
         except ConfigError as error:
-            message = error.message.replace("`[app]", f"`[[apps]]` number {number + 1}: `")
+            message = error.message.replace("`[app] ", f"`[[apps]]` number {number + 1}: `")
             raise ConfigError(message, hint=error.hint) from None
         if app.id in apps:
             raise ConfigError(f"{place('apps')}: two of the `[[apps]]` have the id `{app.id}`")
@@ -148,7 +148,8 @@ def _interpreter(folder: Path, python: str | None) -> str:
     """The interpreter: a file, or the one in an environment's folder. Ours, if none is named."""
     if python is None:
         return sys.executable
-    if os.sep not in python:
+    # A name alone is a command, unless there is an environment by that name: `.venv` is what most are called.
+    if os.sep not in python and not os.path.isdir(folder / python):  # noqa: PTH112 - as above
         return shutil.which(python) or python
     # Not resolved: an environment's interpreter is a link, and finds its packages by the link's place.
     path = os.path.abspath(folder / python)  # noqa: PTH100 - as above

@@ -8,7 +8,19 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from fanout.events import NewEvent
-from fanout.model import NO_LIMITS, Backoff, CancelRule, EventTrigger, FunctionSpec, TimeLimits
+from fanout.model import (
+    NO_LIMITS,
+    NO_RULES,
+    Backoff,
+    CancelRule,
+    Catchup,
+    CronTrigger,
+    EventTrigger,
+    FlowRules,
+    FunctionSpec,
+    Overlap,
+    TimeLimits,
+)
 
 BEGINNING = 1_800_000_000_000
 FOREVER = 10**9
@@ -157,11 +169,17 @@ def function(
     cancel_on: tuple[CancelRule, ...] = (),
     timeouts: TimeLimits = NO_LIMITS,
     on_failure: str | None = None,
+    flow: FlowRules = NO_RULES,
+    cron: Iterable[CronTrigger] = (),
+    catchup: Catchup = Catchup.LATEST,
+    catchup_limit: int = 100,
+    overlap: Overlap = Overlap.SKIP,
 ) -> Function:
     spec = FunctionSpec(
         id=id_, name=id_, module="m", qualname=id_, file="m.py", line=1, is_async=is_async,
-        triggers=tuple(EventTrigger(name) for name in on), retries=retries, backoff=backoff, cancel_on=cancel_on,
-        timeouts=timeouts, on_failure=on_failure,
+        triggers=(*(EventTrigger(name) for name in on), *cron), retries=retries, backoff=backoff, cancel_on=cancel_on,
+        timeouts=timeouts, on_failure=on_failure, flow=flow, catchup=catchup, catchup_limit=catchup_limit,
+        overlap=overlap,
     )  # fmt: skip
     return Function(spec, script)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from fanout.model import StepState
 from tests.engine.scripts import BEGINNING, Clock, Crash, Entry, Faults, Function, What, event
 from tests.engine.workers import Loading, SimPool
 
+APP = "test"
 _PATIENCE_TICKS = 400
 _SPINS = 20
 _MOST_TICKS = 100_000
@@ -67,12 +68,16 @@ class SimBell:
 
 
 class Simulation:
-    """A journal, engines that follow one another on it, their workers, and one clock for all."""
+    """A journal, engines that follow one another on it, their workers, and one clock for all.
+
+    Functions are those of one app, or `apps` has those of several. What is in `broken` can't be loaded.
+    """
 
     def __init__(
         self,
         folder: Path,
         *functions: Function,
+        apps: Mapping[str, Sequence[Function]] | None = None,
         processes: int = 2,
         slots: int = 2,
         seed: int = 0,
@@ -81,18 +86,21 @@ class Simulation:
         retry_delay_ms: int | None = None,
         park_ms: int = DEFAULT_PARK_MS,
         lag: Callable[[], int] = lambda: 0,
+        watch: Callable[[SimPool], None] = lambda _pool: None,
     ) -> None:
         self.path = folder / "journal.db"
         self.clock = Clock()
         self.chance = random.Random(seed)
         self.log: list[Entry] = []
         self.faults = faults or Faults()
-        self.functions = {each.spec.id: each for each in functions}
+        self.broken: set[str] = set()
+        self._have(apps or {APP: functions})
         self.accepted: list[AcceptedEvent] = []
         self.engines = 0
         self._settings = Settings(processes=processes, slots=slots, retry_delay_ms=retry_delay_ms, park_ms=park_ms)
         self._loading = loading
         self._lag = lag
+        self._watch = watch
         self._last_event = 0
         self._ids: dict[int, str] = {}
         self._deaths: Counter[tuple[str, str]] = Counter()
@@ -113,8 +121,8 @@ class Simulation:
             self.engines += 1
             self.bell = SimBell()
             self.pool = SimPool(
-                self.clock, self.functions, self.log, self.faults, slots=self._settings.slots,
-                loading=self._loading, lag=self._lag, deaths=self._deaths, serials=self._serials,
+                self.clock, self.code, self.log, self.faults, slots=self._settings.slots,
+                loading=self._loading, broken=self.broken, watch=self._watch, lag=self._lag, deaths=self._deaths, serials=self._serials,
             )  # fmt: skip
             self._journal = CrashingJournal(self.path, self)
             try:
@@ -131,12 +139,21 @@ class Simulation:
         self._journal.close()
         self._sender.close()
 
-    def restart(self, *functions: Function) -> None:
+    def _have(self, apps: Mapping[str, Sequence[Function]]) -> None:
+        self.code = {app: {each.spec.id: each for each in functions} for app, functions in apps.items()}
+        self.functions = {
+            each.spec.id if len(apps) == 1 else f"{app}/{each.spec.id}": each
+            for app, functions in apps.items()
+            for each in functions
+        }
+        """By the id that the engine knows them by."""
+
+    def restart(self, *functions: Function, apps: Mapping[str, Sequence[Function]] | None = None) -> None:
         """Crash now, and go on, with other code if it is given."""
         self.log.append(Entry(What.CRASH, self.clock()))
         self.pool.drop()
-        if functions:
-            self.functions = {each.spec.id: each for each in functions}
+        if functions or apps:
+            self._have(apps or {APP: functions})
         self.open()
 
     def committed(self, writes: Writes) -> None:

@@ -64,7 +64,7 @@ def one_crash(folder: Path, faults: Faults) -> Simulation:
 def test_a_crash_at_any_effect_changes_nothing(tmp_path: Path, where: str, linger: bool) -> None:
     quiet = one_crash(tmp_path / "quiet", Faults())
     effects = quiet.faults.sends if where == "sending" else quiet.faults.commits
-    assert effects > 50
+    assert effects >= 50
     assert quiet.engines == 1
     for number in range(1, effects + 1):
         try:
@@ -86,8 +86,8 @@ def test_what_is_executed_once_more_after_a_crash_had_not_been_recorded(simulate
         simulation.run()
         begun.append((len(simulation.begun("one")), len(simulation.begun("two"))))
         check(simulation)
-    # recover, route, step one, step two with the end
-    assert begun == [(1, 1), (1, 1), (2, 1), (1, 2)]
+    # recover, functions, route, step one, step two with the end
+    assert begun == [(1, 1), (1, 1), (1, 1), (2, 1), (1, 2)]
 
 
 def test_crash_after_crash(simulate: Simulate) -> None:

@@ -251,7 +251,7 @@ def test_an_event_is_seen_if_it_comes_between_the_commit_of_the_wait_and_the_one
     quiet.send()
     quiet.run()
     seen = []
-    for commits in range(2, quiet.faults.commits + 1):
+    for commits in range(3, quiet.faults.commits + 1):
         simulation = simulate(function("a", *script))
         simulation.send()
         after_commits(simulation, commits)

@@ -318,7 +318,7 @@ def test_a_new_worker_that_can_not_load_does_not_stop_the_others(simulate: Simul
     simulation.send(*[event()] * 10)
     simulation.run()
     assert simulation.pool.spawned == 2
-    assert simulation.engine.load_error is not None
+    assert [error.message for error in simulation.engine.load_errors] == ["`m.py` line 1: it is broken"]
     check(simulation)
 
 
@@ -335,13 +335,13 @@ def test_when_the_last_worker_is_gone_and_no_other_can_load_the_engine_ends(simu
 def test_no_more_workers_are_started_than_there_is_work_for(simulate: Simulate) -> None:
     simulation = simulate(function("a", Step("s", takes_ms=50)), processes=8, slots=4)
     simulation.run()
-    assert simulation.pool.size() == 1
+    assert len(simulation.pool.workers) == 1
     simulation.send(*[event()] * 3)
     simulation.run()
-    assert simulation.pool.size() <= 3
+    assert len(simulation.pool.workers) <= 3
     simulation.send(*[event()] * 100)
     simulation.run()
-    assert simulation.pool.size() == 8
+    assert len(simulation.pool.workers) == 8
 
 
 def test_a_worker_never_gets_more_than_its_slots(simulate: Simulate) -> None:

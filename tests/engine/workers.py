@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, cast
 
+from fanout import __version__
 from fanout.engine.pool import Arrival, Lost
 from fanout.protocol import (
     HEADER,
@@ -51,8 +52,9 @@ class _Link:
 class SimWorker:
     """One simulated process: what worker/__main__.py does with messages."""
 
-    def __init__(self, number: int, pool: SimPool) -> None:
+    def __init__(self, number: int, app: str, pool: SimPool) -> None:
         self.number = number
+        self.app = app
         self.pool = pool
         self.desk = Desk(cast("Link", _Link(self)))
         self.executions: dict[int, Playing] = {}
@@ -92,13 +94,14 @@ class SimWorker:
                     self.executions[claim].real.evict()
             case Load() | ShutDown():
                 raise AssertionError(message)
+        self.pool.watch(self.pool)
 
     def _start(self, start: Start) -> None:
         companions = tuple(self.executions)
         self.pool.started(Entry(
             What.START, self.pool.clock(), start.run_id, "", start.attempt, "", self.number, start.claim, companions
         ))  # fmt: skip
-        playing = Playing(start, self.pool.functions[start.function], self)
+        playing = Playing(start, self.pool.code[self.app][start.function], self)
         self.desk.executions[start.claim] = playing.real
         self.executions[start.claim] = playing
 
@@ -128,26 +131,30 @@ class Loading(StrEnum):
 
 
 class SimPool:
-    """The Pool protocol without processes. `loading` is how it goes for each worker started; the rest is fine.
+    """The Pool protocol without processes. `code` has the functions of each app, by their id in it.
 
+    `watch` is called whenever a worker has been told something. `loading` is how it goes for each worker started; the rest is fine, but of the `broken` apps, which can't be loaded.
     `lag` says how many milliseconds a message is on its way; those of one worker stay in order.
     """
 
     def __init__(
         self,
         clock: Clock,
-        functions: dict[str, Function],
+        code: Mapping[str, Mapping[str, Function]],
         log: list[Entry],
         faults: Faults,
         *,
         slots: int,
         loading: Sequence[Loading] = (),
+        broken: Container[str] = (),
+        watch: Callable[[SimPool], None] = lambda _pool: None,
         lag: Callable[[], int] = lambda: 0,
         deaths: Counter[tuple[str, str]],
         serials: count[int],
     ) -> None:
         self.clock = clock
-        self.functions = functions
+        self.code = code
+        self.watch = watch
         self.faults = faults
         self.slots = slots
         self.deaths = deaths
@@ -160,6 +167,8 @@ class SimPool:
         self.sent: list[tuple[int, ToWorker]] = []
         self._log = log
         self._loading = loading
+        self._broken = broken
+        self._app_of: dict[int, str] = {}
         self._lag = lag
         self._outbox: list[tuple[int, int, Arrival]] = []
         self._agenda: list[tuple[int, int, int, Callable[[], None]]] = []
@@ -168,14 +177,27 @@ class SimPool:
 
     # What the engine asks.
 
-    def size(self) -> int:
-        return len(self.workers)
+    @property
+    def apps(self) -> Collection[str]:
+        return self.code.keys()
 
-    def grow(self, size: int) -> None:
-        while len(self.workers) < size:
+    def app_of(self, worker: int) -> str:
+        return self._app_of[worker]
+
+    def size(self, app: str) -> int:
+        return sum(worker.app == app for worker in self.workers.values())
+
+    def grow(self, app: str, size: int) -> None:
+        while self.size(app) < size:
             self.spawned += 1
-            worker = self.workers[self.spawned] = SimWorker(self.spawned, self)
+            worker = self.workers[self.spawned] = SimWorker(self.spawned, app, self)
+            self._app_of[worker.number] = app
             self.later(LOAD_MS, worker.number, partial(self._load, worker))
+
+    def stop(self, worker: int) -> None:
+        if worker in self.workers:
+            self.sent.append((worker, ShutDown()))
+            self.later(self._arrives_at(worker, "in") - self.clock(), worker, partial(self._exit, worker))
 
     def send(self, worker: int, messages: Sequence[ToWorker]) -> None:
         assert messages
@@ -228,7 +250,11 @@ class SimPool:
         """This worker dies. What it has said before still arrives."""
         for playing in self.workers.pop(worker).executions.values():
             playing.is_over = True
-        self._arrive(worker, Lost(reason, ("last", "words")))
+        self._arrive(worker, Lost(reason, ("last", "words"), self._app_of[worker]))
+
+    def _exit(self, worker: int) -> None:
+        assert not self.workers[worker].executions, "a worker that has something to do is stopped"
+        self.lose(worker, "exited with code 0")
 
     def post(self, worker: int, message: ToEngine) -> None:
         for each in to_engine_decoder.decode(frame([message])[HEADER:]):
@@ -272,9 +298,11 @@ class SimPool:
 
     def _load(self, worker: SimWorker) -> None:
         number = worker.number
-        match self._loading[number - 1] if number <= len(self._loading) else Loading.FINE:
+        loading = self._loading[number - 1] if number <= len(self._loading) else Loading.FINE
+        match Loading.FAILS if worker.app in self._broken else loading:
             case Loading.FINE:
-                self.post(number, Described(tuple(each.spec for each in self.functions.values())))
+                specs = tuple(each.spec for each in self.code[worker.app].values())
+                self.post(number, Described(specs, __version__))
             case Loading.FAILS:
                 self.post(number, LoadFailed("`m.py` line 1: it is broken", "mend it"))
                 self.lose(number, "exited with code 0")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.config import Config, _line_of, find, load, usable_cpus
+from fanout.config import App, Config, _line_of, find, load, usable_cpus
 from fanout.errors import ConfigError
 
 MINIMAL = '[app]\nid = "shop"\nfunctions = ["functions"]\n'
@@ -37,8 +37,7 @@ def test_the_defaults_are_filled_in(tmp_path: Path) -> None:
     assert load(written(MINIMAL)) == Config(
         path=tmp_path / "fanout.toml",
         root=tmp_path,
-        app_id="shop",
-        functions=("functions",),
+        apps=(App(id="shop", root=tmp_path, python=sys.executable, functions=("functions",)),),
         journal=tmp_path / ".fanout" / "journal.db",
         processes=usable_cpus(),
         slots=32,
@@ -52,6 +51,8 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
 [app]
 id = "My.shop_2-eu"
 functions = ["functions", "shop.orders"]
+path = "./shop"
+python = "/opt/shop/bin/python3"
 [journal]
 path = "../data/./shop.db"
 [pool]
@@ -64,8 +65,14 @@ retry_delay = "500ms"
     assert load(written(text)) == Config(
         path=tmp_path / "fanout.toml",
         root=tmp_path,
-        app_id="My.shop_2-eu",
-        functions=("functions", "shop.orders"),
+        apps=(
+            App(
+                id="My.shop_2-eu",
+                root=tmp_path / "shop",
+                python="/opt/shop/bin/python3",
+                functions=("functions", "shop.orders"),
+            ),
+        ),
         journal=tmp_path.parent / "data" / "shop.db",
         processes=1024,
         slots=1,
@@ -92,7 +99,101 @@ def test_a_journal_elsewhere_stays_there(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_dotted_keys_inline_tables_and_a_byte_order_mark_are_fine() -> None:
     config = load(written(b'\xef\xbb\xbfapp = {id = "shop", functions = ["functions"]}\npool.slots = 4\r\n'))
-    assert (config.app_id, config.slots) == ("shop", 4)
+    assert ([app.id for app in config.apps], config.slots) == (["shop"], 4)
+
+
+# Several apps.
+
+
+def test_each_app_has_its_folder_and_its_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    (tmp_path / "billing" / "venv").mkdir(parents=True)
+    (tmp_path / "tools").mkdir()
+    found = tmp_path / "tools" / "python3.99"
+    found.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "tools"))
+    text = """\
+pool.slots = 2
+[[apps]]
+id = "shop"
+functions = ["functions"]
+[[apps]]
+id = "billing"
+path = "billing"
+python = "./venv"
+functions = ["invoices", "reminders"]
+[[apps]]
+id = "mail"
+path = "../mail/."
+python = "python3.99"
+functions = ["functions"]
+[[apps]]
+id = "away"
+path = "~/away"
+python = "~/env/bin/python"
+functions = ["functions"]
+[[apps]]
+id = "gone"
+python = "python-that-is-nowhere"
+functions = ["functions"]
+"""
+    config = load(written(text))
+    assert (config.root, config.slots) == (tmp_path, 2)
+    assert config.apps == (
+        App(id="shop", root=tmp_path, python=sys.executable, functions=("functions",)),
+        App(
+            id="billing",
+            root=tmp_path / "billing",
+            python=str(tmp_path / "billing" / "venv" / "bin" / "python"),
+            functions=("invoices", "reminders"),
+        ),
+        App(id="mail", root=tmp_path.parent / "mail", python=str(found), functions=("functions",)),
+        App(id="away", root=Path("/home/ada/away"), python="/home/ada/env/bin/python", functions=("functions",)),
+        App(id="gone", root=tmp_path, python="python-that-is-nowhere", functions=("functions",)),
+    )
+
+
+def test_an_environments_interpreter_is_not_resolved(tmp_path: Path) -> None:
+    """Through its link it finds what is installed there; where the link leads, it would not."""
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    (tmp_path / "venv" / "bin" / "python").symlink_to(sys.executable)
+    (app,) = load(written(MINIMAL + 'python = "venv/bin/python"\n')).apps
+    assert app.python == str(tmp_path / "venv" / "bin" / "python")
+
+
+SHOP = '[[apps]]\nid = "shop"\nfunctions = ["functions"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        (
+            SHOP + MINIMAL,
+            "`fanout.toml` line 4: there are both `[app]` and `[[apps]]`",
+            "leave one of them out",
+        ),
+        (SHOP + SHOP, "`fanout.toml` line 1: two of the `[[apps]]` have the id `shop`", None),
+        ("apps = []\n", "`fanout.toml` line 1: `apps` has to be tables, not []", "begin each with `[[apps]]`"),
+        ("apps = 7\n", "`fanout.toml` line 1: `apps` has to be tables, not 7", "begin each with `[[apps]]`"),
+        (
+            "[apps]\nid = 'shop'\n",
+            "`fanout.toml` line 1: `apps` has to be tables, not a table",
+            "begin each with `[[apps]]`",
+        ),
+    ],
+)
+def test_what_is_wrong_with_several_apps_is_named(text: str, message: str, hint: str | None) -> None:
+    assert refusal(text) == (message, hint)
+
+
+def test_a_mistake_in_one_of_several_apps_says_in_which() -> None:
+    message, hint = refusal(SHOP + '[[apps]]\nid = "billing"\n')
+    assert message.endswith("`[[apps]]` number 2: `functions` is missing"), message
+    message, hint = refusal(SHOP + '[[apps]]\nid = "billing"\nfunction = ["f"]\n')
+    assert (message.endswith("`[[apps]]` number 2: `function` is not a setting"), hint) == (
+        True,
+        "did you mean `functions`?",
+    ), message
 
 
 NEEDS_WHOLE = "has to be a whole number from 1 to 1024, not"
@@ -112,7 +213,7 @@ NEEDS_ID = "has to be letters, digits, dashes, underscores and dots, not"
         (
             MINIMAL + "pool.slotz = 3\n",  # still inside of [app]
             "`fanout.toml` line 4: `[app] pool` is not a setting",
-            "`[app]` has `id`, `functions`",
+            "`[app]` has `id`, `functions`, `path`, `python`",
         ),
         (
             "pool = {slots = 3, zeal = 2}\n" + MINIMAL,

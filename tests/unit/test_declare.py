@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import fanout
-from fanout.declare import ATTRIBUTE, MAX_NAME_BYTES, on, spec_of
+from fanout.declare import ATTRIBUTE, MAX_NAME_BYTES, cron, on, spec_of
 from fanout.errors import LoadError
-from fanout.model import Backoff, EventTrigger, FunctionSpec
+from fanout.model import Backoff, Catchup, ConcurrencyRule, CronTrigger, EventTrigger, FunctionSpec, Overlap
 
 SIGNUP = on("app/user.signup")
 PRINTABLE = "has to be text that can be printed, not"
@@ -176,6 +176,70 @@ def test_names_that_no_event_can_have_are_refused_where_they_are_written(
     assert (raised.value.message, raised.value.hint) == (f"`{__file__}` line {line}: {message}", hint)
 
 
+def refused_here(call: Callable[[], object]) -> tuple[str, str | None]:
+    """What a trigger says of itself, without the place where it is written: that is here."""
+    with pytest.raises(LoadError) as raised:
+        call()
+    place, _, message = raised.value.message.partition(": ")
+    assert place.startswith(f"`{__file__}` line ")
+    return message, raised.value.hint
+
+
+def test_a_trigger_may_have_a_condition() -> None:
+    assert on("a", if_="event.data.n > 1") == EventTrigger("a", "event.data.n > 1")
+    assert declared(on("a", "true")).triggers == (EventTrigger("a", "true"),)
+
+
+def test_a_condition_that_is_no_expression_is_refused_where_it_is_written() -> None:
+    assert refused_here(lambda: on("a", 5)) == (  # type: ignore[arg-type]
+        "`if_` has to be a CEL expression, not 5",
+        None,
+    )
+    message, _ = refused_here(lambda: on("a", "event.data."))
+    assert message.startswith("`if_`: ")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (cron("0 9 * * mon-fri"), CronTrigger("0 9 * * mon-fri", "UTC", 0)),
+        (cron("@daily", "Europe/Berlin"), CronTrigger("@daily", "Europe/Berlin", 0)),
+        (cron("H * * * *", jitter="90s"), CronTrigger("H * * * *", "UTC", 90_000)),
+        (cron("*/5 * * * * *", jitter=timedelta(milliseconds=20)), CronTrigger("*/5 * * * * *", "UTC", 20)),
+    ],
+)
+def test_schedules(given: CronTrigger, expected: CronTrigger) -> None:
+    assert given == expected
+    assert declared([SIGNUP, given]).triggers == (SIGNUP, expected)
+
+
+@pytest.mark.parametrize("expression", ["", "* * * *", "61 * * * *", "0 0 31 2 *", "@nightly"])
+def test_a_schedule_that_can_not_be_is_refused_where_it_is_written(expression: str) -> None:
+    message, _ = refused_here(lambda: cron(expression))
+    assert message
+
+
+def test_a_zone_or_a_jitter_that_can_not_be_is_refused_where_it_is_written() -> None:
+    assert "Mars/Olympus" in refused_here(lambda: cron("@daily", "Mars/Olympus"))[0]
+    assert refused_here(lambda: cron("@daily", jitter=0)) == (
+        "`jitter` is 0",
+        "write more than nothing, and up to 366 days",
+    )
+
+
+def test_what_becomes_of_ticks_that_are_missed_or_overlap() -> None:
+    spec = declared(cron("@daily"))
+    assert (spec.catchup, spec.catchup_limit, spec.overlap) == (Catchup.LATEST, 100, Overlap.SKIP)
+    spec = declared(cron("@daily"), catchup="all", catchup_limit=10_000, overlap="cancel")
+    assert (spec.catchup, spec.catchup_limit, spec.overlap) == (Catchup.ALL, 10_000, Overlap.CANCEL)
+    assert [declared(catchup=str(each)).catchup for each in Catchup] == list(Catchup)
+    assert [declared(overlap=str(each)).overlap for each in Overlap] == list(Overlap)
+
+
+def test_a_plain_number_is_a_limit_of_concurrency() -> None:
+    assert declared(concurrency=3).flow.concurrency == (ConcurrencyRule(3),)
+
+
 # Values that can't be: each names the function's file and line.
 
 
@@ -203,6 +267,13 @@ def test_names_that_no_event_can_have_are_refused_where_they_are_written(
         ({"retries": True}, "`retries` is True, not a whole number from 0 to 20", None),
         ({"retries": "3"}, "`retries` is '3', not a whole number from 0 to 20", None),
         ({"retries": None}, "`retries` is None, not a whole number from 0 to 20", None),
+        ({"concurrency": 0}, "`limit` of `concurrency` is 0, not a whole number from 1 to 1,000,000", None),
+        ({"catchup": "some"}, '`catchup` is \'some\', not one of "latest", "none", "all"', None),
+        ({"catchup": None}, '`catchup` is None, not one of "latest", "none", "all"', None),
+        ({"catchup_limit": 0}, "`catchup_limit` is 0, not a whole number from 1 to 10,000", None),
+        ({"catchup_limit": 10_001}, "`catchup_limit` is 10001, not a whole number from 1 to 10,000", None),
+        ({"catchup_limit": True}, "`catchup_limit` is True, not a whole number from 1 to 10,000", None),
+        ({"overlap": "wait"}, '`overlap` is \'wait\', not one of "skip", "queue", "cancel"', None),
         ({"backoff": []}, "`backoff` is an empty list", "leave it out for the default delays"),
         ({"backoff": [1, -1]}, "`backoff` has the delay -1", DELAYS),
         ({"backoff": [math.nan]}, "`backoff` has the delay nan", DELAYS),

@@ -251,8 +251,9 @@ assert all(f"fanout.commands.{name}" in sys.modules for name in COMMANDS)
 def test_the_public_names_as_they_were_decided() -> None:
     """A second copy, on purpose: what people import is never changed by accident."""
     assert fanout.__all__ == [
-        "AsyncContext", "Backoff", "CancelOn", "Client", "Context", "Event", "FanoutError", "InvokeError",
-        "NonRetriableError", "RetryAfterError", "StepError", "Timeouts", "connect", "function", "on",
+        "AsyncContext", "Backoff", "Batch", "CancelOn", "Client", "Concurrency", "Context", "Debounce", "Event",
+        "FanoutError", "InvokeError", "NonRetriableError", "Priority", "RateLimit", "RetryAfterError", "Singleton",
+        "StepError", "Throttle", "Timeouts", "connect", "cron", "function", "on",
     ]  # fmt: skip
 
 

@@ -58,7 +58,7 @@ def test_a_stale_attempt_is_refused_with_everything_that_shares_its_commit(
 ) -> None:
     runs.append_request("cancel", {"runs": [3]}, NOW)
     runs.commit(writes(retried=[retried(1)]))
-    runs.commit(writes(due=[(NOW + 1, 1)]))
+    runs.commit(writes(due=[(NOW + 1, "", 1)]))
     assert runs.live(1) == (queued_run(1, rank=NOW + 1, attempt=1, started_at=NOW), RunState.QUEUED, None)
     before = dump(path)
     attempted = STALE[kind]
@@ -89,7 +89,7 @@ def test_a_stale_attempt_is_refused_with_everything_that_shares_its_commit(
 
 def test_only_the_attempt_that_was_parked_can_go_on(runs: SqliteJournal, path: Path) -> None:
     runs.commit(writes(retried=[retried(1)]))
-    runs.commit(writes(due=[(NOW, 1)]))
+    runs.commit(writes(due=[(NOW, "", 1)]))
     runs.commit(writes(parked=[parked(1, attempt=1)]))
     before = dump(path)
     assert refused(runs, writes(routed_to=99, resumed=[(1, 0)])) == one_refused(path)
@@ -99,7 +99,7 @@ def test_only_the_attempt_that_was_parked_can_go_on(runs: SqliteJournal, path: P
 
 
 MOVES: dict[RunInput, tuple[str, Any]] = {
-    RunInput.DUE: ("due", (NOW, 1)),
+    RunInput.DUE: ("due", (NOW, "", 1)),
     RunInput.RESUME: ("resumed", (1, 0)),
     RunInput.NOTED: ("noted", noted(1)),
     RunInput.PARK: ("parked", parked(1)),
@@ -145,7 +145,7 @@ def restore(path: Path, before: Dump) -> None:
 def test_a_change_of_a_run_that_does_not_exist_is_refused(runs: SqliteJournal, path: Path, field: str) -> None:
     rows: dict[str, Any] = {
         "ended": ended(77), "retried": retried(77), "lost": lost(77), "noted": noted(77), "parked": parked(77),
-        "resumed": (77, 0), "due": (NOW, 77), "cancelled": ("cancelled", None, NOW, 77),
+        "resumed": (77, 0), "due": (NOW, "", 77), "cancelled": ("cancelled", None, NOW, 77),
     }  # fmt: skip
     before = dump(path)
     assert refused(runs, writes(routed_to=9, **{field: [rows[field]]})) == one_refused(path)

@@ -105,9 +105,9 @@ def test_runs_are_due_when_their_time_has_come_the_earliest_first(runs: SqliteJo
     assert runs.due(NOW + 9, 9) == []
     assert [each.key for each in runs.due(NOW + 10, 9)] == [2]
     assert runs.due(NOW + 30, 2) == [queued_run(key, attempt=1, started_at=NOW) for key in (2, 3)]
-    runs.commit(writes(due=[(NOW + 30, 2), (NOW + 30, 3)]))
+    runs.commit(writes(due=[(NOW + 30, "", 2), (NOW + 30, "", 3)]))
     assert (runs.next_due(), [each.key for each in runs.due(NOW + 99, 9)]) == (NOW + 30, [1])
-    runs.commit(writes(due=[(NOW + 30, 1)]))
+    runs.commit(writes(due=[(NOW + 30, "", 1)]))
     assert (runs.next_due(), runs.due(NOW + 99, 9)) == (None, [])
 
 

@@ -66,7 +66,8 @@ def test_runs_are_made_together_with_the_mark_that_their_event_is_routed(runs: S
         "key": 2, "id": "RUN2", "function": "f2", "event": 1, "partition": "", "rank": NOW, "state": "queued",
         "reason": None, "attempt": 0, "max_attempts": 5, "crashes": 0, "is_suspect": 0, "queued_at": NOW,
         "due_at": None, "started_at": None, "ended_at": None, "output": None, "replay_of": None, "parent": None,
-        "parent_step": None, "item": None, "item_key": None, "deadline_at": None,
+        "parent_step": None, "item": None, "item_key": None, "deadline_at": None, "hold": None,
+        "singleton": None,
     }  # fmt: skip
 
 
@@ -137,10 +138,10 @@ def test_an_end_has_a_reason_an_output_and_its_times(runs: SqliteJournal, path: 
 def test_the_first_start_is_remembered(runs: SqliteJournal, path: Path) -> None:
     runs.commit(writes(noted=[NotedRun(NOW + 1, None, 1, 0)]))
     runs.commit(writes(retried=[RetriedRun(NOW + 50, 1, NOW + 2, None, 1, 0)]))
-    runs.commit(writes(due=[(NOW + 60, 1)]))
+    runs.commit(writes(due=[(NOW + 60, "", 1)]))
     runs.commit(writes(noted=[NotedRun(NOW + 61, None, 1, 1)]))
     runs.commit(writes(parked=[ParkedRun(NOW + 61, None, 1, 1)]))
-    runs.commit(writes(due=[(NOW + 62, 1)]))
+    runs.commit(writes(due=[(NOW + 62, "", 1)]))
     runs.commit(writes(lost=[LostRun(0, False, NOW + 63, None, 1, 1)]))
     runs.commit(writes(ended=[ended(1, attempt=1)._replace(started_at=NOW + 61)]))
     assert run_row(path, 1)["started_at"] == NOW + 1
@@ -153,7 +154,7 @@ def test_a_retried_run_waits_and_comes_back_to_the_queue_with_a_new_rank(runs: S
         "state": "waiting", "due_at": NOW + 50, "attempt": 1, "started_at": NOW + 2, "deadline_at": NOW + 99,
     }  # fmt: skip
     assert run_row(path, 1) == is_waiting
-    runs.commit(writes(due=[(NOW + 60, 1)]))
+    runs.commit(writes(due=[(NOW + 60, "", 1)]))
     assert run_row(path, 1) == is_waiting | {"state": "queued", "due_at": None, "rank": NOW + 60}
 
 
@@ -165,7 +166,7 @@ def test_a_parked_run_waits_for_no_time_of_its_own_and_comes_back_in_two_ways(ru
     runs.commit(writes(resumed=[(1, 0)]))
     assert run_row(path, 1) == is_waiting | {"state": "running"}
     runs.commit(writes(parked=[ParkedRun(NOW + 9, NOW + 99, 1, 0)]))
-    runs.commit(writes(due=[(NOW + 60, 1)]))
+    runs.commit(writes(due=[(NOW + 60, "", 1)]))
     assert run_row(path, 1) == is_waiting | {"state": "queued", "rank": NOW + 60}
 
 
@@ -240,7 +241,7 @@ def test_all_kinds_of_changes_share_one_commit(runs: SqliteJournal, path: Path) 
             failures=[failure(2, "bad"), failure(2)],
             resolved=[("completed", "1", NOW, 10, "nap")],
             heard=[(10, "nap")],
-            due=[(NOW, 10)],
+            due=[(NOW, "", 10)],
             resumed=[(11, 0)],
             tried=[(11, "r")],
             lost=[lost(13)],

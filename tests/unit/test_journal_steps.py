@@ -262,5 +262,5 @@ def test_what_is_next_is_the_earliest_of_steps_runs_and_deadlines(runs: SqliteJo
     assert earliest(runs=[new_run(5, state="waiting", due_at=NOW + 20)]) == NOW + 20
     assert earliest(steps=[waiting(1, "nap", due_at=NOW + 10)]) == NOW + 10
     assert earliest(steps=[step(1, "nap")]) == NOW + 20
-    assert earliest(due=[(NOW, 5)]) == NOW + 30
+    assert earliest(due=[(NOW, "", 5)]) == NOW + 30
     assert earliest(ended=[ended(4)]) is None

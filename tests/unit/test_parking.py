@@ -31,7 +31,7 @@ class Place:
 
     def __init__(self, *, park_ms: int = 5_000) -> None:
         self.roster = Roster(slots=1)
-        self.roster.join(WORKER)
+        self.roster.join(WORKER, "shop")
         self.timers = Timers(cast(Journal, NothingDue()))
         self.parking = Parking(self.roster, self.timers, park_ms=park_ms, slots=1)
 
@@ -55,7 +55,7 @@ class Place:
     def resume(self, active: Active) -> None:
         active.is_parked = False
         self.roster.resume_later(active)
-        assert self.roster.resume() is active
+        assert self.roster.resume(lambda _active: True) is active
 
     def look(self, now: int) -> list[int]:
         tick = Tick()

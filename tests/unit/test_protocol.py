@@ -13,12 +13,22 @@ from hypothesis import strategies as st
 from fanout import protocol
 from fanout.model import (
     Backoff,
+    BatchRule,
     CancelRule,
+    Catchup,
+    ConcurrencyRule,
+    CronTrigger,
+    DebounceRule,
     EventTrigger,
     Failure,
+    FlowRules,
     FunctionSpec,
+    Overlap,
+    RateLimitRule,
+    SingletonRule,
     StepKind,
     StepState,
+    ThrottleRule,
     TimeLimits,
 )
 from fanout.protocol import (
@@ -78,6 +88,7 @@ recorded_steps = st.builds(
     kinds,
 )
 sent_events = st.builds(SentEvent, texts, st.booleans(), texts, maybe_number, texts, maybe_text, maybe_text)
+envelopes = st.tuples(texts, texts, numbers, texts, maybe_text, maybe_text)
 delays = st.floats(0, 1e9)
 specs = st.builds(
     FunctionSpec,
@@ -88,7 +99,10 @@ specs = st.builds(
     file=texts,
     line=numbers,
     is_async=st.booleans(),
-    triggers=st.lists(st.builds(EventTrigger, texts), max_size=3).map(tuple),
+    app=texts,
+    triggers=st.lists(
+        st.builds(EventTrigger, texts, maybe_text) | st.builds(CronTrigger, texts, texts, numbers), max_size=3
+    ).map(tuple),
     retries=numbers,
     backoff=st.none()
     | st.builds(Backoff, initial=delays, factor=delays, maximum=delays, jitter=delays)
@@ -96,6 +110,22 @@ specs = st.builds(
     cancel_on=st.lists(st.builds(CancelRule, texts, maybe_text, maybe_text, maybe_number), max_size=2).map(tuple),
     timeouts=st.builds(TimeLimits, maybe_number, maybe_number, maybe_number),
     on_failure=maybe_text,
+    flow=st.builds(
+        FlowRules,
+        concurrency=st.lists(
+            st.builds(ConcurrencyRule, numbers, maybe_text, st.sampled_from(["fn", "app"])), max_size=2
+        ).map(tuple),
+        throttle=st.none() | st.builds(ThrottleRule, numbers, numbers, numbers, maybe_text),
+        rate_limit=st.none() | st.builds(RateLimitRule, numbers, numbers, maybe_text),
+        debounce=st.none() | st.builds(DebounceRule, numbers, maybe_text, maybe_number),
+        batch=st.none() | st.builds(BatchRule, numbers, numbers, maybe_text, maybe_text),
+        singleton=st.none() | st.builds(SingletonRule, maybe_text, st.sampled_from(["skip", "cancel"])),
+        priority=maybe_text,
+        idempotency=maybe_text,
+    ),
+    catchup=st.sampled_from(Catchup),
+    catchup_limit=numbers,
+    overlap=st.sampled_from(Overlap),
 )
 
 AWAITED: dict[type[Any], st.SearchStrategy[Any]] = {
@@ -112,8 +142,9 @@ FOR_WORKERS: dict[type[Any], st.SearchStrategy[Any]] = {
         texts,
         texts,
         numbers,
-        st.tuples(texts, texts, numbers, texts, maybe_text, maybe_text),
+        envelopes,
         st.lists(recorded_steps, max_size=3).map(tuple),
+        st.lists(envelopes, max_size=3).map(tuple),
     ),
     Recorded: st.builds(Recorded, st.lists(numbers, max_size=5).map(tuple)),
     StepChanged: st.builds(StepChanged, numbers, recorded_steps),
@@ -122,7 +153,7 @@ FOR_WORKERS: dict[type[Any], st.SearchStrategy[Any]] = {
     ShutDown: st.builds(ShutDown),
 }
 FOR_ENGINE: dict[type[Any], st.SearchStrategy[Any]] = {
-    Described: st.builds(Described, st.lists(specs, max_size=2).map(tuple)),
+    Described: st.builds(Described, st.lists(specs, max_size=2).map(tuple), texts),
     LoadFailed: st.builds(LoadFailed, texts, maybe_text),
     StepRunning: st.builds(StepRunning, numbers, texts, texts, numbers, numbers),
     StepCompleted: st.builds(

@@ -79,7 +79,7 @@ def test_what_is_written_can_be_used(tmp_path: Path) -> None:
         folder / "functions" / "hello.py",
         folder / "functions" / "events" / "hello.json",
     )
-    assert load(toml).functions == ("functions",)
+    assert [app.functions for app in load(toml).apps] == [("functions",)]
     spec = spec_of(runpy.run_path(str(hello))["say_hello"])
     assert spec is not None
     assert (spec.id, spec.triggers) == ("say-hello", (EventTrigger("app/hello"),))

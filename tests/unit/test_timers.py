@@ -41,7 +41,7 @@ def test_something_is_added_where_nothing_waited(journal: SqliteJournal) -> None
 
 def test_the_journal_is_looked_at_again_when_what_was_due_is_written(timers: Timers, runs: SqliteJournal) -> None:
     timers.fire()
-    runs.commit(writes(due=[(NOW, 4)]))
+    runs.commit(writes(due=[(NOW, "", 4)]))
     timers.look()
     assert timers.earliest == NOW + 20
     timers.fire()
@@ -52,7 +52,7 @@ def test_the_journal_is_looked_at_again_when_what_was_due_is_written(timers: Tim
 
 def test_it_is_not_looked_at_when_nothing_was_due(timers: Timers, runs: SqliteJournal) -> None:
     """What is cancelled before its time leaves a time at which nothing is due; that costs one look, later."""
-    runs.commit(writes(due=[(NOW, 4)]))
+    runs.commit(writes(due=[(NOW, "", 4)]))
     timers.look()
     assert timers.earliest == NOW + 10
     timers.fire()

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-_NARROW = 70
+NARROW = 70
+"""Columns below which each has lines of its own instead of a row."""
 _TICKS_LOOKED_AT = 50
 """So many of a function's newest ticks are looked at, to find the last one of each of its triggers."""
 _EDGES_WITHIN = timedelta(days=366)
@@ -70,12 +71,9 @@ def print_rows(out: Console, found: Sequence[Row], now: int) -> None:
     from rich.table import Table  # lazy: `--json` doesn't draw
     from rich.text import Text
 
-    if out.width < _NARROW:
+    if out.width < NARROW:
         for row in found:
-            words, expression = _when(row)
-            out.print(_function(row))
-            for line in (Text(words), Text(expression, style="dim"), *_last(row), *_next_tick(row, now)):
-                out.print(Text("  ").append(line), soft_wrap=True)
+            _print_narrow(out, row, now)
         return
     table = Table(box=None, pad_edge=False, show_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for heading in ("function", "schedule", "last tick", "next tick"):
@@ -83,19 +81,33 @@ def print_rows(out: Console, found: Sequence[Row], now: int) -> None:
     for row in found:
         words, expression = _when(row)
         schedule = Text(words).append(f"\n{expression}", style="dim")
-        table.add_row(_function(row), schedule, Text("\n").join(_last(row)), Text("\n").join(_next_tick(row, now)))
+        cells = (_function(row), [schedule], _last(row), _next_tick(row, now))
+        table.add_row(*(Text("\n").join(cell) for cell in cells))
     out.print(table)
 
 
-def _function(row: Row) -> Text:
+def _print_narrow(out: Console, row: Row, now: int) -> None:
     from rich.text import Text
 
-    name = Text(text.printable(row.known.spec.id), style="" if row.known.is_present else "dim")
+    name, *marks = _function(row)
+    words, expression = _when(row)
+    # The id of a tick's run finds no room here.
+    last = [Text("last")] * (row.last is not None) + _last(row)[:2]
+    following = [Text("next")] * (row.next_at is not None) + _next_tick(row, now)
+    out.print(name, soft_wrap=True)
+    for line in (*marks, Text(words), Text(expression, style="dim"), Text(" ").join(last), Text(" ").join(following)):
+        out.print(Text("  ").append(line), soft_wrap=True)
+
+
+def _function(row: Row) -> Iterator[Text]:
+    """Its id, and what keeps its runs from being started."""
+    from rich.text import Text
+
+    yield Text(text.printable(row.known.spec.id), style="" if row.known.is_present else "dim")
     if row.known.is_present and row.known.is_stale:
-        name.append("\n  could not be loaded", style="bold red")
+        yield Text("could not be loaded", style="bold red")
     if row.known.paused_at is not None:
-        name.append("\n  paused", style="yellow")
-    return name
+        yield Text("paused", style="yellow")
 
 
 def _when(row: Row) -> tuple[str, str]:
@@ -108,10 +120,8 @@ def _last(row: Row) -> list[Text]:
     if row.last is None:
         return [Text("no tick yet", style="dim")]
     state = row.last.state
-    became = Text(f"{text.symbol(state)} {state}", style=text.style(state)).append(
-        f" {text.short_id(row.last.run)}", ""
-    )
-    return [Text(text.clock(row.last.scheduled_at)), became]
+    became = Text(f"{text.symbol(state)} {state}", style=text.style(state))
+    return [Text(text.clock(row.last.scheduled_at)), became, Text(text.short_id(row.last.run), style="dim")]
 
 
 def _next_tick(row: Row, now: int) -> list[Text]:
@@ -199,8 +209,8 @@ def edge_in_words(edge: Edge) -> str:
     """As in: the clocks skip 02:00 to 03:00, so 02:30 ticks at 03:00."""
     hours = f"{_wall(edge.low)} to {_wall(edge.high)}"
     listed = [_wall(time) for time in edge.times]
-    more = len(listed) == MOST_TIMES
-    times = f"{', '.join(listed)} and so on" if more else " and ".join(", ".join(listed).rsplit(", ", 1))
+    has_more = len(listed) == MOST_TIMES
+    times = f"{', '.join(listed[:-1])} and so on" if has_more else " and ".join(", ".join(listed).rsplit(", ", 1))
     is_one = len(listed) == 1
     if edge.is_gap:
         skipped = f"the clocks skip {hours}, so {times}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -112,34 +113,35 @@ def print_page(out: Console, functions: list[KnownFunction], counts: RunCounts) 
 
     if out.width < _NARROW:
         for known in functions:
-            out.print(_name(known))
+            name, *marks = _name(known)
+            out.print(name, soft_wrap=True)
             lines = [*triggers_in_words(known.spec), *settings_in_words(known.spec), *_runs(known, counts)]
-            for line in lines:
-                out.print(Text(f"  {line}"), soft_wrap=True)
+            for line in (*marks, *map(Text, lines)):
+                out.print(Text("  ").append(line), soft_wrap=True)
         return
     table = Table(box=None, pad_edge=False, show_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for heading in ("function", "started by", "settings", "runs"):
         table.add_column(heading, overflow="fold")
     for known in functions:
         table.add_row(
-            _name(known),
+            Text("\n").join(_name(known)),
             *(Text("\n".join(each)) for each in (triggers_in_words(known.spec), settings_in_words(known.spec))),
             Text("\n".join(_runs(known, counts))),
         )
     out.print(table)
 
 
-def _name(known: KnownFunction) -> Text:
+def _name(known: KnownFunction) -> Iterator[Text]:
+    """Its id, and what keeps its runs from being started."""
     from rich.text import Text
 
-    name = Text(text.printable(known.spec.id), style="" if known.is_present else "dim")
+    yield Text(text.printable(known.spec.id), style="" if known.is_present else "dim")
     if not known.is_present:
-        name.append("\n  not in the code any more", style="dim")
+        yield Text("not in the code", style="dim")
     elif known.is_stale:
-        name.append("\n  could not be loaded", style="bold red")
+        yield Text("could not be loaded", style="bold red")
     if known.paused_at is not None:
-        name.append(f"\n  paused since {text.clock(known.paused_at)}", style="yellow")
-    return name
+        yield Text(f"paused since {text.clock(known.paused_at)}", style="yellow")
 
 
 def _runs(known: KnownFunction, counts: RunCounts) -> list[str]:

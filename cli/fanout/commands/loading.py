@@ -92,25 +92,22 @@ def function_named(found: list[KnownFunction], name: str) -> KnownFunction:
 
 
 def held_up(reader: JournalReader, watched: Watched, unloaded: Collection[str]) -> tuple[list[str], bool]:
-    """What is to be said of queued runs that were waited for, of functions that are paused or whose app can't be loaded;
-    and whether there are any of the latter.
+    """What is to be said of queued runs of functions that are paused, or whose code could not be loaded; and whether
+    there are any of the latter. `unloaded`: what this process knows of them, if it is the engine.
     """
-    known = {
-        each.spec.id: each for each in reader.functions() if each.paused_at is not None or each.spec.id in unloaded
-    }
+    stale = {each.spec.id: each for each in reader.functions() if each.is_stale or each.spec.id in unloaded}
+    paused = {each.spec.id: each for each in reader.functions() if each.paused_at is not None}
+    known = paused | stale
     if not known:
         return [], False
     family = reader.family(watched, limit=MOST_MEMBERS)
-    numbers = Counter(
-        run.function for run in family.runs.values() if run.state is RunState.QUEUED and run.function in known
-    )
+    queued = Counter(run.function for run in family.runs.values() if run.state is RunState.QUEUED)
     said = []
-    for function, number in numbers.items():
-        # The worker that last had the code may have been lost later than the journal knows.
-        now = known[function]._replace(is_stale=function in unloaded)
-        reason = reasons.held_up_as_a_whole(reader, now)
+    for function in known.keys() & queued.keys():
+        # The last worker that had the code may have been lost after the journal was told.
+        reason = reasons.held_up_as_a_whole(reader, known[function]._replace(is_stale=function in stale))
         if reason is not None:
-            hint = "" if function in unloaded or reason.hint is None else f"; {reason.hint}"
             why = reason.words.removeprefix("waits: ")
-            said.append(f"{count(number, 'run')} of `{printable(function)}` left in the queue: {why}{hint}")
-    return said, any(function in unloaded for function in numbers)
+            hint = "" if function in stale else f"; {reason.hint}"
+            said.append(f"{count(queued[function], 'run')} of `{printable(function)}` left in the queue: {why}{hint}")
+    return sorted(said), not stale.keys().isdisjoint(queued)

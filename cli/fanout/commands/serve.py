@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from fanout.commands import waiting
-from fanout.commands.app import report_error, say
+from fanout.commands.app import say
+from fanout.commands.loading import LoadWarnings
 from fanout.commands.main import take_early_engine
 from fanout.commands.text import count, printable
 from fanout.engine.local import LocalEngine
@@ -28,14 +29,11 @@ def serve(
         own.load()
         say(f"serving {count(len(engine.functions), 'function')} of {apps}; Ctrl-C stops")
         stopping = waiting.Stopping(own, say)
-        said: set[str] = set()
+        warnings = LoadWarnings(engine)
 
         def tell() -> None:
             stopping.look()
-            for error in engine.load_errors:
-                if str(error) not in said:
-                    report_error(error)
-                    said.add(str(error))
+            warnings.tell()
 
         own.run(lambda: False, on_tick=tell)
         say("stopped; what was left goes on next time")

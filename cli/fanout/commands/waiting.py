@@ -16,6 +16,7 @@ from fanout import config as config_
 from fanout.client import Client
 from fanout.commands import waits
 from fanout.commands.app import say
+from fanout.commands.loading import LoadWarnings, held_up
 from fanout.commands.main import take_early_engine
 from fanout.commands.report import LiveReport, failed
 from fanout.commands.text import count, now, printable
@@ -46,6 +47,12 @@ class Waited:
         """A function whose runs are cancelled by events of this name, if this process was the engine."""
         self.functions: list[str] = []
         """The functions that the code has, if this process was the engine."""
+        self.unloaded: set[str] = set()
+        """Those of them whose code could not be loaded."""
+        self.held_up: list[str] = []
+        """What is to be said of queued runs of functions that are paused, or whose code could not be loaded."""
+        self.is_without_code = False
+        """There are some of the latter."""
 
 
 def project(explicit: str | None) -> Config:
@@ -56,6 +63,14 @@ def project(explicit: str | None) -> Config:
 def put_and_wait(config: Config, put: Put, *, timeout_s: float | None, is_quiet: bool) -> tuple[Watched, Waited]:
     """Put something into the journal by `put`, which is called once, and wait for what it says to watch."""
     waited = Waited()
+    watched = _wait(config, put, waited, timeout_s, is_quiet=is_quiet)
+    if waited.ending is Ending.DONE:
+        with JournalReader(config.journal) as reader:
+            waited.held_up, waited.is_without_code = held_up(reader, watched, waited.unloaded)
+    return watched, waited
+
+
+def _wait(config: Config, put: Put, waited: Waited, timeout_s: float | None, *, is_quiet: bool) -> Watched:
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     watched: Watched | None = None
     while True:
@@ -63,12 +78,12 @@ def put_and_wait(config: Config, put: Put, *, timeout_s: float | None, is_quiet:
         engine = take_early_engine() or _own_engine(config)
         if engine is not None:
             with engine:
-                return _run(engine, put, watched, waited, remaining, is_quiet=is_quiet), waited
+                return _run(engine, put, watched, waited, remaining, is_quiet=is_quiet)
         waited.has_engine = True
         with Client(config.journal) as client:
             watched = watched or put(client)
             if _follow(client, config, watched, waited, remaining, is_quiet=is_quiet):
-                return watched, waited
+                return watched
         waited.has_engine = False
 
 
@@ -93,13 +108,15 @@ def _run(
     with LiveReport(own.config.journal, watched, is_quiet=is_quiet) as live:
         own.pool.on_output = live.print_line
         stopping = Stopping(own, live.print_line)
+        warnings = LoadWarnings(engine, live.print_line)
 
         def look() -> None:
             live.refresh()
             stopping.look()
+            warnings.tell()
 
         waited.ending = own.run(own.has_nothing_soon, on_tick=look, timeout_s=timeout_s)
-    waited.stranded = engine.stranded()
+    waited.stranded, waited.unloaded = engine.stranded(), engine.unloaded()
     waited.cancelling = {rule.event: spec.id for spec in engine.functions.values() for rule in spec.cancel_on}
     waited.listening = sorted(
         {
@@ -198,8 +215,9 @@ class _Patience:
 
     def is_over(self, progress: Progress) -> bool:
         began = time.monotonic()
-        is_going = progress.counts.get(RunState.QUEUED) or progress.counts.get(RunState.RUNNING)
-        if is_going or not progress.is_routed or began < self._next:
+        if progress.counts.get(RunState.RUNNING) or not progress.is_routed or began < self._next:
+            return False
+        if progress.counts.get(RunState.QUEUED) and not self._reader.has_held_up():
             return False
         goes_on_at = self._reader.goes_on_at(self._watched)
         took = time.monotonic() - began
@@ -230,13 +248,14 @@ class Stopping:
 
 
 def exit_code(waited: Waited, runs_code: int) -> int:
-    """5 if the time was over, 130 if interrupted; otherwise what the runs say."""
+    """5 if the time was over, 130 if interrupted; otherwise what the runs say, or 1 if some have no code."""
+    runs_code = runs_code or int(waited.is_without_code)
     return {Ending.DONE: runs_code, Ending.TIMEOUT: 5, Ending.INTERRUPTED: 130}[waited.ending]
 
 
 def hints(reader: JournalReader, watched: Watched, family: Family, waited: Waited) -> list[str]:
     """What to do about runs that failed, what others wait for, and who goes on with what is left."""
-    found = failed(family)
+    found = failed(family) + waited.held_up
     is_waiting = bool(family.counts[RunState.WAITING])
     if is_waiting:
         found += waits.hints(reader, watched)

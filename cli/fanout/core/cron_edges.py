@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from fanout.core import cron
 
-MOST_TIMES = 4
+MOST_TIMES = 5
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
 

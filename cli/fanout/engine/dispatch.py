@@ -76,9 +76,10 @@ class Dispatch:
 
     def freed(self, active: Active) -> None:
         """An execution has its slot, and its limits' places, no longer: others may have them."""
+        # Who waits for a slot comes before the next of the same key, which would have the slot every time.
+        self._queue.wake(FreeSlot(active.spec.app))
         for place in self._limits.release(active.run):
             self._queue.wake(place)
-        self._queue.wake(FreeSlot(active.spec.app))
 
     # After a commit.
 
@@ -120,13 +121,20 @@ class Dispatch:
             self._limits.hold(active.run)
             self._tell_steps(tick, active)
             tick.tell(active.worker, Resume(active.claim))
+        self._start_queued(tick, now)
+        self._start_suspects(tick, now)
+        while self._roster.opened:
+            self._queue.wake_all(FreeSlot(self._roster.opened.pop()))
+            self._start_queued(tick, now)
+            self._start_suspects(tick, now)
+
+    def _start_queued(self, tick: Tick, now: int) -> None:
         while (run := self._queue.take(self._limits)) is not None:
             worker = self._roster.freest(self._app_of(run))
             if run.is_suspect or worker is None:
                 self._suspects.append(run)
             else:
                 self._start(tick, run, worker, now)
-        self._start_suspects(tick, now)
 
     def _may_go_on(self, active: Active) -> bool:
         return self._limits.full_place(active.run) is None
@@ -152,6 +160,9 @@ class Dispatch:
         active = Active(self._last_claim, run, spec, worker, now)
         self._roster.start(active)
         self._limits.hold(run)
+        spent = self._limits.spend(run)
+        if spent is not None:
+            self._queue.wake(spent)  # The next that waits for such a permit has to ask for its own.
         self.started.append(active)
         self._deadlines.started(active)
         steps = () if run.is_fresh else self._journal.steps(run.key)

@@ -36,6 +36,13 @@ class Permit(NamedTuple):
     key: str
 
 
+class _Grant(NamedTuple):
+    """A permit that was not used yet: it is good at this time only, and `tat` is how it was without it."""
+
+    at: int
+    tat: int | None
+
+
 class FreeSlot(NamedTuple):
     """A worker of this app that has one."""
 
@@ -52,7 +59,7 @@ class Limits:
         self._held: dict[Place, set[int]] = {}
         self._places: dict[tuple[str, str], tuple[tuple[Place, int], ...]] = {}
         self.paused: set[str] = set(journal.paused())
-        self._granted: set[Permit] = set()
+        self._granted: dict[Permit, _Grant] = {}
         self._asked: set[Permit] = set()
         self._not_before: dict[Permit, int] = {}
         self.now = 0
@@ -86,8 +93,6 @@ class Limits:
         """The run executes from now on."""
         for place, _ in self._places_of(run):
             self._held.setdefault(place, set()).add(run.key)
-        if self._granted:
-            self._granted.discard(self._permit_of(run))
 
     def release(self, run: QueuedRun) -> Iterator[Place]:
         """It does no longer. The places that others may have now."""
@@ -122,7 +127,14 @@ class Limits:
         return self._throttled(run)
 
     def with_room(self, run: QueuedRun) -> Iterable[Obstacle]:
-        return [place for place, limit in self._places_of(run) if self._has_room(place, limit)]
+        spec = self._functions[run.function]
+        places = self._places_of(run)
+        free: list[Obstacle] = [place for place, limit in places if self._has_room(place, limit)]
+        if self._has_slot(spec.app):
+            free.append(FreeSlot(spec.app))
+        yield from free
+        if len(free) <= len(places) and spec.flow.throttle is not None:
+            yield self._permit_of(run)  # It is not the one that asks for it.
 
     # Throttles.
 
@@ -131,12 +143,23 @@ class Limits:
 
     def _throttled(self, run: QueuedRun) -> Obstacle | None:
         permit = self._permit_of(run)
-        if permit in self._granted:
+        grant = self._granted.get(permit)
+        if grant is not None and grant.at == self.now:
             return None
         at = self._not_before.get(permit)
         if at is not None and at > self.now:
-            return Until(at)
+            return Until(at, permit)
         self._asked.add(permit)
+        return permit
+
+    def spend(self, run: QueuedRun) -> Permit | None:
+        """The run starts. The permit that it has used, if it had one."""
+        if run.started_at is not None or not self._granted:
+            return None
+        permit = self._permit_of(run)
+        if permit not in self._granted:
+            return None
+        del self._granted[permit]
         return permit
 
     @property
@@ -152,13 +175,15 @@ class Limits:
             rule = None if spec is None else spec.flow.throttle
             where = permit.function, THROTTLE, permit.key
             self._not_before.pop(permit, None)
+            unused = self._granted.pop(permit, None)
+            tat = self._journal.limit_value(*where) if unused is None else unused.tat
             if rule is None:
-                self._granted.add(permit)
+                self._granted[permit] = _Grant(now, tat)
                 continue
-            verdict = flow.throttle(self._journal.limit_value(*where), now, rule)
+            verdict = flow.throttle(tat, now, rule)
             tick.writes.limits[where] = verdict.tat
             if verdict.is_allowed:
-                self._granted.add(permit)
+                self._granted[permit] = _Grant(now, tat)
             else:
                 self._not_before[permit] = verdict.allowed_at
         self._asked.clear()

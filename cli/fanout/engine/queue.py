@@ -14,6 +14,8 @@ WINDOW = 512
 MOST_RUNS = 32 * WINDOW
 """In memory at a time, of all partitions together."""
 MOST_PARTITIONS = 16 * 1024
+_MOST_TRIED = 32
+"""Of those that wait at a place, so many are looked at for one that may have another limit there."""
 _BEFORE_ALL = (-(2**62), 0)
 
 Fetch = Callable[[str, str, tuple[int, int], int], list[QueuedRun]]
@@ -21,9 +23,10 @@ Scan = Callable[[tuple[str, str]], Iterable[tuple[str, str]]]
 
 
 class Until(NamedTuple):
-    """A run may start at this time, not before."""
+    """A run may start at this time, not before. `of` is an obstacle that others wait at until then."""
 
     at: int
+    of: Hashable = None
 
 
 Obstacle = Hashable
@@ -42,7 +45,7 @@ class Gate(Protocol):
 class _Partition:
     """The queued runs of one function with the same keys, in order; those beyond `cursor` are only in the journal."""
 
-    __slots__ = ("cursor", "function", "is_partial", "key", "runs")
+    __slots__ = ("cursor", "function", "is_partial", "key", "runs", "waited_for")
 
     def __init__(self, function: str, key: str, *, is_partial: bool) -> None:
         self.function = function
@@ -50,6 +53,7 @@ class _Partition:
         self.is_partial = is_partial
         self.cursor = _BEFORE_ALL
         self.runs: deque[QueuedRun] = deque()
+        self.waited_for: Obstacle | None = None
 
     def add(self, run: QueuedRun, *, is_full: bool) -> bool:
         """Whether it is kept here, and not only in the journal."""
@@ -159,17 +163,20 @@ class ReadyQueue:
                 self._refill(partition)
             if not partition.runs:
                 self._close(partition)
+                # It has no use for the room that it was woken for.
+                waited_for = partition.waited_for
+                self.wake(waited_for.of if isinstance(waited_for, Until) else waited_for)
                 continue
             obstacle = gate.obstacle(partition.runs[0])
             if obstacle is not None:
                 self._block(partition, obstacle)
                 for other in gate.with_room(partition.runs[0]):
                     self.wake(other)
-                if not isinstance(obstacle, Until) and (obstacle, partition.function) not in tried:
-                    # Another function may have a higher limit at the same place.
+                if not isinstance(obstacle, Until):
                     tried.add((obstacle, partition.function))
-                    self._wake_another(obstacle, partition.function)
+                    self._wake_another(gate, obstacle, tried)
                 continue
+            partition.waited_for = None
             run = partition.runs.popleft()
             self._held -= 1
             if partition.runs or partition.is_partial:
@@ -197,6 +204,7 @@ class ReadyQueue:
             self._see_more()
 
     def _block(self, partition: _Partition, obstacle: Obstacle) -> None:
+        partition.waited_for = obstacle
         if isinstance(obstacle, Until):
             heapq.heappush(self._later, (obstacle.at, next(self._order), partition))
         else:
@@ -210,9 +218,17 @@ class ReadyQueue:
             if not waiting:
                 del self._blocked[obstacle]
 
-    def _wake_another(self, obstacle: Obstacle, function: str) -> None:
-        if self._blocked[obstacle][0].function != function:
-            self.wake(obstacle)
+    def _wake_another(self, gate: Gate, obstacle: Obstacle, tried: set[tuple[Obstacle, str]]) -> None:
+        """Another function may have a higher limit at the same place. Those that have not keep their order."""
+        waiting = self._blocked[obstacle]
+        for at, partition in enumerate(islice(waiting, _MOST_TRIED)):
+            if (obstacle, partition.function) in tried or not partition.runs:
+                continue
+            tried.add((obstacle, partition.function))
+            if gate.obstacle(partition.runs[0]) != obstacle:
+                del waiting[at]
+                self._turns.append(partition)
+                return
 
     def wake_all(self, obstacle: Obstacle) -> None:
         """Nothing waits for this any more."""

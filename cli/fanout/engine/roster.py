@@ -57,6 +57,8 @@ class Roster:
         self._apps: dict[int, str] = {}
         self._reserved: int | None = None
         self._retiring: set[int] = set()
+        self.opened: set[str] = set()
+        """Apps that have a worker which was reserved, and is not any more."""
         self._woken: set[int] = set()
         self.active: dict[int, Active] = {}
         self.by_run: dict[int, Active] = {}
@@ -178,9 +180,14 @@ class Roster:
         It can be used once nothing is executing or parked there.
         """
         if self._reserved is None or not self._holds_suspect(self._reserved):
-            there = [worker for worker, its_app in self._apps.items() if its_app == app]
-            self._reserved = min(there, key=lambda worker: len(self._workers[worker]), default=None)
+            there = self.workers_of(app)
+            self._reserve(min(there, key=lambda worker: len(self._workers[worker]), default=None))
         return self._reserved if self._reserved is not None and self._apps[self._reserved] == app else None
+
+    def _reserve(self, worker: int | None) -> None:
+        if self._reserved is not None and self._reserved != worker:
+            self.opened.add(self._apps[self._reserved])
+        self._reserved = worker
 
     def workers_of(self, app: str) -> list[int]:
         return [worker for worker, its_app in self._apps.items() if its_app == app]
@@ -205,7 +212,7 @@ class Roster:
     def release(self) -> None:
         """No suspect waits: the reserved worker is open again, unless one is in it."""
         if self._reserved is not None and not self._holds_suspect(self._reserved):
-            self._reserved = None
+            self._reserve(None)
 
     def _holds_suspect(self, worker: int) -> bool:
         return any(self.active[claim].run.is_suspect for claim in self._workers[worker])

@@ -335,7 +335,7 @@ class Writes:
         self.ticks: list[tuple[str, int, int]] = []
         """(function, scheduled_at, run)"""
         self.functions: list[tuple[str, str, int | None]] = []
-        """(id, spec, loaded_at): all that the code has now; without a time, what could not be loaded now but was once."""
+        """(id, spec, loaded_at): all that the code has now; without a time, what it had when it last loaded."""
         self.paused: list[tuple[str, int]] = []
         self.unpaused: list[tuple[str]] = []
         self.cancelled: list[tuple[str, str | None, int, int]] = []

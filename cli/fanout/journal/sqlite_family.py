@@ -10,6 +10,7 @@ import msgspec
 
 from fanout.journal import DUPLICATE_WINDOW_MS
 from fanout.journal.family import Family, FamilyEvent, FamilyRun, Progress, Watched, live
+from fanout.journal.sqlite_functions import HELD_UP
 from fanout.journal.sqlite_rows import Query, select_runs, with_steps
 from fanout.model import Run, RunState
 
@@ -52,8 +53,8 @@ _WAITING = """
   WHERE family.state = 'waiting'
     AND NOT EXISTS (SELECT 1 FROM run child WHERE child.parent = run.key AND child.ended_at IS NULL)
   ORDER BY goes_on_at IS NULL, goes_on_at LIMIT """
-_GOES_ON = """
-  SELECT max(run.state <> 'waiting'),
+_GOES_ON = f""", {HELD_UP}
+  SELECT max(run.state <> 'waiting' AND NOT (run.state = 'queued' AND run.function IN (SELECT id FROM held_up))),
          (SELECT max(event) FROM family) > (SELECT value FROM meta WHERE name = 'routed_to'),
          min(run.due_at), min(run.deadline_at),
          min((SELECT min(step.due_at) FROM step WHERE step.run = run.key AND step.state IN ('waiting', 'retrying')))

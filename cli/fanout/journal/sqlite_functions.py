@@ -18,6 +18,10 @@ _FUNCTIONS = """
   SELECT function.spec, function.is_present, function.loaded_at,
          function.loaded_at < (SELECT max(loaded_at) FROM function WHERE is_present = 1), pause.paused_at
   FROM function LEFT JOIN pause ON pause.function = function.id"""
+HELD_UP = """held_up (id) AS (
+    SELECT function FROM pause UNION SELECT id FROM function
+    WHERE is_present = 0 OR loaded_at < (SELECT max(loaded_at) FROM function WHERE is_present = 1))"""
+"""Functions none of whose runs can be started now, as one table of a WITH."""
 # CROSS JOIN: by the ticks of the function, the newest first, which end where the bound says.
 _TICKS = """
   SELECT tick.function, event.data, tick.scheduled_at, run.key, run.id, run.state, run.reason
@@ -41,6 +45,11 @@ def functions(query: Query) -> list[KnownFunction]:
 def function(query: Query, id_: str) -> KnownFunction | None:
     rows = query(f"{_FUNCTIONS} WHERE id = ?", (id_,))
     return _known(rows[0]) if rows else None
+
+
+def has_held_up(query: Query) -> bool:
+    """Whether there are functions none of whose runs can be started."""
+    return bool(query(f"WITH {HELD_UP} SELECT EXISTS (SELECT 1 FROM held_up)", ())[0][0])
 
 
 def _known(row: tuple[Any, ...]) -> KnownFunction:

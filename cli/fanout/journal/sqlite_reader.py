@@ -284,6 +284,9 @@ class JournalReader:
     def function(self, id_: str) -> KnownFunction | None:
         return sqlite_functions.function(self._all, id_)
 
+    def has_held_up(self) -> bool:
+        return sqlite_functions.has_held_up(self._all)
+
     def run_counts(self, most: int) -> RunCounts:
         return sqlite_functions.run_counts(self._all, most)
 

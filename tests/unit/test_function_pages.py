@@ -1,0 +1,288 @@
+"""How functions and schedules are listed: whole outputs, on wide and narrow terminals, and as JSON."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from fanout.commands import cron_pages, functions
+from fanout.commands.function_words import cron_triggers
+from fanout.journal.functions import KnownFunction, RunCounts
+from fanout.model import ConcurrencyRule, CronTrigger, EventTrigger, FlowRules, Overlap, RunState, ThrottleRule
+from tests.unit.filled import NOW, Filled, filled, run_id
+from tests.unit.specs import NIGHTLY, add_tick, known, spec
+
+COUNTS = RunCounts(
+    {"sync-crm": {RunState.COMPLETED: 1_200, RunState.FAILED: 3}, "old": {RunState.QUEUED: 2}}, 1_205, is_whole=True
+)
+FUNCTIONS = [
+    known(
+        spec(
+            "sync-crm",
+            triggers=(EventTrigger("app/contact.*", "event.data.is_live"), CronTrigger("*/15 * * * *")),
+            retries=2,
+            flow=FlowRules(concurrency=(ConcurrencyRule(5, "event.data.account"),), throttle=ThrottleRule(10, 60_000)),
+        ),
+        paused_at=NOW,
+    ),
+    known(spec("ship-order")),
+    known(spec("charge", app="billing", triggers=(EventTrigger("app/\x1b[2J"),)), is_stale=True),
+    known(spec("old", triggers=(EventTrigger("app/old"),)), is_present=False),
+]
+
+
+@pytest.fixture(autouse=True)
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def printed(width: int, draw: Callable[[Console], None]) -> str:
+    file = io.StringIO()
+    draw(Console(file=file, width=width, highlight=False, markup=False, emoji=False))
+    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
+
+
+def test_functions_at_80_columns() -> None:
+    assert printed(80, lambda out: functions.print_page(out, FUNCTIONS, COUNTS)) == (
+        "function              started by            settings             runs\n"
+        "sync-crm              app/contact.* if      concurrency 5 on     1,200 completed\n"
+        "paused since          event.data.is_live    event.data.account   3 failed\n"
+        "2025-10-09 08:53:20   every 15 minutes,     throttle 10/m\n"
+        "                      UTC                   retries 2\n"
+        "ship-order            invoked only\n"
+        "charge                app/\\x1b[2J\n"
+        "could not be loaded\n"
+        "old                   app/old                                    2 queued\n"
+        "not in the code\n"
+    )
+
+
+def test_functions_at_40_columns() -> None:
+    assert printed(40, lambda out: functions.print_page(out, FUNCTIONS, COUNTS)) == (
+        "sync-crm\n"
+        "  paused since 2025-10-09 08:53:20\n"
+        "  app/contact.* if event.data.is_live\n"
+        "  every 15 minutes, UTC\n"
+        "  concurrency 5 on event.data.account\n"
+        "  throttle 10/m\n"
+        "  retries 2\n"
+        "  1,200 completed\n"
+        "  3 failed\n"
+        "ship-order\n"
+        "  invoked only\n"
+        "charge\n"
+        "  could not be loaded\n"
+        "  app/\\x1b[2J\n"
+        "old\n"
+        "  not in the code\n"
+        "  app/old\n"
+        "  2 queued\n"
+    )
+
+
+def test_functions_as_json() -> None:
+    assert functions.page_json(FUNCTIONS[:1], COUNTS) == {
+        "functions": [
+            {
+                "id": "sync-crm", "name": "sync-crm", "app": "shop", "module": "work", "qualname": "sync-crm",
+                "file": "work.py", "line": 7, "is_present": True, "is_loadable": True, "loaded_at": NOW,
+                "paused_at": NOW,
+                "triggers": [
+                    {"event": "app/contact.*", "if": "event.data.is_live"},
+                    {"cron": "*/15 * * * *", "timezone": "UTC", "jitter_ms": 0, "words": "every 15 minutes, UTC"},
+                ],
+                "settings": {
+                    "concurrency": ({"limit": 5, "key": "event.data.account", "scope": "fn"},),
+                    "throttle": {"limit": 10, "period_ms": 60_000, "burst": 1, "key": None},
+                    "retries": 2,
+                },
+                "runs": {"completed": 1_200, "failed": 3},
+            }
+        ],
+        "runs_counted": 1_205,
+        "are_all_runs_counted": True,
+    }  # fmt: skip
+
+
+# Schedules.
+
+
+SCHEDULED = [
+    known(spec("nightly-report", triggers=(NIGHTLY, CronTrigger("0 9 * * mon-fri"))), paused_at=NOW),
+    known(spec("clean-up", triggers=(EventTrigger("app/go"), CronTrigger("*/15 * * * *", jitter_ms=60_000)))),
+    known(spec("no-schedule")),
+    known(spec("old", triggers=(CronTrigger("@hourly"),)), is_present=False),
+]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> list[cron_pages.Row]:
+    with filled(tmp_path) as journal:
+        add_tick(journal, 1, "nightly-report", NIGHTLY, NOW - 30_000_000)
+        add_tick(journal, 2, "clean-up", CronTrigger("*/15 * * * *"), NOW - 500_000, "skipped", reason="overlap")
+        add_tick(journal, 3, "old", CronTrigger("@hourly"), NOW - 90_000_000, "failed")
+        return read(journal, SCHEDULED)
+
+
+def read(journal: Filled, scheduled: list[KnownFunction]) -> list[cron_pages.Row]:
+    with journal.reader() as reader:
+        return cron_pages.rows(reader, scheduled, NOW)
+
+
+def test_schedules_at_80_columns(rows: list[cron_pages.Row]) -> None:
+    assert printed(80, lambda out: cron_pages.print_rows(out, rows, NOW)) == (
+        "function        schedule                last tick            next tick\n"
+        "nightly-report  every day at 02:30,     2025-10-09 00:33:20  2025-10-10 00:30:00\n"
+        "paused          Europe/Berlin           ✓ completed          in 15 h 36 m\n"
+        "                30 2 * * *              0000000001\n"
+        "nightly-report  on weekdays at 09:00,   no tick yet          2025-10-09 09:00:00\n"
+        "paused          UTC                                          in 6 m 40 s\n"
+        "                0 9 * * mon-fri\n"
+        "clean-up        every 15 minutes, up    2025-10-09 08:45:00  2025-10-09 09:00:00\n"
+        "                to 1m later, UTC        - skipped            in 6 m 40 s\n"
+        "                */15 * * * *            0000000002\n"
+        "old             every hour, UTC         2025-10-08 07:53:20  not in the code\n"
+        "                @hourly                 ✗ failed\n"
+        "                                        0000000003\n"
+    )
+
+
+def test_schedules_at_40_columns(rows: list[cron_pages.Row]) -> None:
+    assert printed(40, lambda out: cron_pages.print_rows(out, rows, NOW)) == (
+        "nightly-report\n"
+        "  paused\n"
+        "  every day at 02:30, Europe/Berlin\n"
+        "  30 2 * * *\n"
+        "  last 2025-10-09 00:33:20 ✓ completed\n"
+        "  next 2025-10-10 00:30:00 in 15 h 36 m\n"
+        "nightly-report\n"
+        "  paused\n"
+        "  on weekdays at 09:00, UTC\n"
+        "  0 9 * * mon-fri\n"
+        "  no tick yet\n"
+        "  next 2025-10-09 09:00:00 in 6 m 40 s\n"
+        "clean-up\n"
+        "  every 15 minutes, up to 1m later, UTC\n"
+        "  */15 * * * *\n"
+        "  last 2025-10-09 08:45:00 - skipped\n"
+        "  next 2025-10-09 09:00:00 in 6 m 40 s\n"
+        "old\n"
+        "  every hour, UTC\n"
+        "  @hourly\n"
+        "  last 2025-10-08 07:53:20 ✗ failed\n"
+        "  not in the code\n"
+    )
+
+
+def test_schedules_as_json(rows: list[cron_pages.Row]) -> None:
+    assert cron_pages.rows_json(rows)[0] == {
+        "function": "nightly-report",
+        "cron": "30 2 * * *",
+        "timezone": "Europe/Berlin",
+        "jitter_ms": 0,
+        "words": "every day at 02:30, Europe/Berlin",
+        "is_present": True,
+        "is_loadable": True,
+        "paused_at": NOW,
+        "last": {"scheduled_at": NOW - 30_000_000, "run": run_id(1), "state": "completed", "reason": None},
+        "next_at": 1_760_056_200_000,
+    }
+    assert [(row["function"], row["next_at"] is None) for row in cron_pages.rows_json(rows)] == [
+        ("nightly-report", False), ("nightly-report", False), ("clean-up", False), ("old", True),
+    ]  # fmt: skip
+
+
+def test_a_zone_that_this_machine_does_not_know_has_no_next_tick(tmp_path: Path) -> None:
+    with filled(tmp_path) as journal:
+        [row] = read(journal, [known(spec("f", triggers=(CronTrigger("30 2 * * *", "Atlantis/City"),)))])
+    assert row.next_at is None
+    assert printed(40, lambda out: cron_pages.print_rows(out, [row], NOW)) == (
+        "f\n  30 2 * * *, Atlantis/City\n  30 2 * * *\n  no tick yet\n  unknown here\n"
+    )
+
+
+# The next ticks of one.
+
+
+def next_of(trigger: CronTrigger, *, is_narrow: bool) -> list[str]:
+    made = spec("f", triggers=(trigger,))
+    [of] = cron_triggers(made)
+    return cron_pages.next_lines(cron_pages.upcoming(made, of, NOW, 2), NOW, is_narrow=is_narrow)
+
+
+def test_next_ticks_on_a_wide_terminal() -> None:
+    assert next_of(NIGHTLY, is_narrow=False) == [
+        "every day at 02:30, Europe/Berlin  (30 2 * * *)",
+        "  Fri 2025-10-10 02:30:00 CEST  2025-10-10 00:30:00 UTC  in 15 h 36 m",
+        "  Sat 2025-10-11 02:30:00 CEST  2025-10-11 00:30:00 UTC  in 39 h 36 m",
+        "  2025-10-26: the clocks show 02:00 to 03:00 twice, so 02:30 ticks the first time only",
+        "  2026-03-29: the clocks skip 02:00 to 03:00, so 02:30 ticks at 03:00",
+    ]
+
+
+def test_next_ticks_on_a_narrow_terminal() -> None:
+    assert next_of(NIGHTLY, is_narrow=True) == [
+        "every day at 02:30, Europe/Berlin",
+        "  30 2 * * *",
+        "  Fri 2025-10-10 02:30:00 CEST",
+        "      2025-10-10 00:30:00 UTC",
+        "  Sat 2025-10-11 02:30:00 CEST",
+        "      2025-10-11 00:30:00 UTC",
+        "  2025-10-26: the clocks show 02:00 to 03:00 twice, so 02:30 ticks the first time only",
+        "  2026-03-29: the clocks skip 02:00 to 03:00, so 02:30 ticks at 03:00",
+    ]
+
+
+def test_next_ticks_in_utc() -> None:
+    assert next_of(CronTrigger("@monthly"), is_narrow=False) == [
+        "on the 1st of every month at 00:00, UTC  (@monthly)",
+        "  Sat 2025-11-01 00:00:00 UTC  in 22 d 15 h",
+        "  Mon 2025-12-01 00:00:00 UTC  in 52 d 15 h",
+    ]
+    assert next_of(CronTrigger("@monthly"), is_narrow=True) == [
+        "on the 1st of every month at 00:00, UTC",
+        "  @monthly",
+        "  Sat 2025-11-01 00:00:00 UTC",
+        "  Mon 2025-12-01 00:00:00 UTC",
+    ]
+
+
+def test_next_ticks_as_json() -> None:
+    made = spec("f", triggers=(NIGHTLY,))
+    assert cron_pages.next_json(cron_pages.upcoming(made, NIGHTLY, NOW, 1)) == {
+        "cron": "30 2 * * *",
+        "timezone": "Europe/Berlin",
+        "words": "every day at 02:30, Europe/Berlin",
+        "ticks": [{"at": 1760056200000, "local": "2025-10-10T02:30:00+02:00", "utc": "2025-10-10T00:30:00+00:00"}],
+        "clock_changes": [
+            {
+                "at": 1761440400000,
+                "from": "2025-10-26T02:00:00",
+                "to": "2025-10-26T03:00:00",
+                "is_gap": False,
+                "words": "the clocks show 02:00 to 03:00 twice, so 02:30 ticks the first time only",
+            },
+            {
+                "at": 1774746000000,
+                "from": "2026-03-29T02:00:00",
+                "to": "2026-03-29T03:00:00",
+                "is_gap": True,
+                "words": "the clocks skip 02:00 to 03:00, so 02:30 ticks at 03:00",
+            },
+        ],
+    }
+
+
+def test_overlap_is_a_setting_of_a_schedule() -> None:
+    made = known(spec("f", triggers=(CronTrigger("@daily"),), overlap=Overlap.QUEUE))
+    shown = printed(40, lambda out: functions.print_page(out, [made], COUNTS))
+    assert shown == "f\n  every day at 00:00, UTC\n  overlap queue\n"

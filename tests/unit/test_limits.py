@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+from typing import cast
+
+import msgspec
+
+from fanout.core import flow
+from fanout.engine.limits import THROTTLE, FreeSlot, Limits, Paused, Permit, Place
+from fanout.engine.queue import Until
+from fanout.engine.tick import Tick
+from fanout.journal import Journal, QueuedRun
+from fanout.model import NO_RULES, ConcurrencyRule, CronTrigger, FlowRules, FunctionSpec, Overlap, ThrottleRule
+
+NOW = 1_760_000_000_000
+SECOND = ThrottleRule(1, 1_000)
+
+
+class KeptLimits:
+    """As much of a journal as limits ask for."""
+
+    def __init__(self, *paused: str) -> None:
+        self.values: dict[tuple[str, str, str], int] = {}
+        self._paused = paused
+
+    def paused(self) -> list[str]:
+        return list(self._paused)
+
+    def limit_value(self, function: str, kind: str, key: str) -> int | None:
+        return self.values.get((function, kind, key))
+
+
+class Limited:
+    """Limits with their journal, and workers that have a slot or not."""
+
+    def __init__(self, *specs: FunctionSpec, paused: tuple[str, ...] = ()) -> None:
+        self.journal = KeptLimits(*paused)
+        self.full: set[str] = set()
+        self.specs = {each.id: each for each in specs}
+        self.limits = self.restarted()
+
+    def restarted(self) -> Limits:
+        limits = Limits(cast(Journal, self.journal), has_slot=lambda app: app not in self.full)
+        limits.learn(self.specs)
+        return limits
+
+    def decide(self, now: int) -> Tick:
+        tick = Tick()
+        self.limits.now = now
+        self.limits.decide(tick, now)
+        self.journal.values.update(tick.writes.limits)
+        return tick
+
+
+def spec(id_: str = "f", rules: FlowRules = NO_RULES, **more: object) -> FunctionSpec:
+    made = FunctionSpec(id=id_, name=id_, module="m", qualname=id_, file="f.py", line=1, is_async=False, app="shop")
+    return msgspec.structs.replace(made, flow=rules, **more)
+
+
+def run(key: int, function: str = "f", *keys: str, throttle: str | None = None, has_begun: bool = False) -> QueuedRun:
+    partition = flow.partition(keys, throttle)
+    return QueuedRun(key, f"r{key}", function, partition, 1, 0, 0, 0, False, NOW if has_begun else None)
+
+
+def limited(*rules: ConcurrencyRule) -> FlowRules:
+    return FlowRules(concurrency=rules)
+
+
+# Places.
+
+
+def test_without_rules_only_a_slot_is_needed() -> None:
+    place = Limited(spec())
+    assert place.limits.obstacle(run(1)) is None
+    place.full.add("shop")
+    assert place.limits.obstacle(run(1)) == FreeSlot("shop")
+    assert list(place.limits.release(run(1))) == []
+
+
+def test_each_key_has_places_of_its_own_and_they_come_back() -> None:
+    limits = Limited(spec("f", limited(ConcurrencyRule(2, "event.data.k")))).limits
+    one, two, three, other = run(1, "f", "a"), run(2, "f", "a"), run(3, "f", "a"), run(4, "f", "b")
+    limits.hold(one)
+    assert limits.obstacle(two) is None
+    limits.hold(two)
+    full = Place("f", "0", "a")
+    assert (limits.obstacle(three), limits.obstacle(other)) == (full, None)
+    assert list(limits.release(one)) == [full]
+    assert limits.obstacle(three) is None
+
+
+def test_who_holds_a_place_twice_holds_one_and_gives_back_all() -> None:
+    limits = Limited(spec("f", limited(ConcurrencyRule(2)))).limits
+    limits.hold(run(1, "f", "null"))
+    limits.hold(run(1, "f", "null"))
+    assert limits.obstacle(run(2, "f", "null")) is None
+    for _ in range(2):
+        assert list(limits.release(run(1, "f", "null"))) == [Place("f", "0", "null")]
+    limits.hold(run(2, "f", "null"))
+    limits.hold(run(3, "f", "null"))
+    assert limits.obstacle(run(4, "f", "null")) == Place("f", "0", "null")
+
+
+def test_functions_share_the_places_of_their_app_by_the_keys_value() -> None:
+    limits = Limited(
+        spec("f", limited(ConcurrencyRule(1, "event.data.k", "app"))),
+        spec("g", limited(ConcurrencyRule(2, "event.data.other", "app"))),
+        spec("h", limited(ConcurrencyRule(1, None, "app"))),
+    ).limits
+    limits.hold(run(1, "f", "a"))
+    shared = Place("", "shop:key", "a")
+    assert limits.obstacle(run(2, "f", "a")) == shared
+    assert limits.obstacle(run(3, "g", "a")) is None  # Its own limit is higher.
+    limits.hold(run(3, "g", "a"))
+    assert limits.obstacle(run(4, "g", "a")) == shared
+    assert limits.obstacle(run(5, "g", "b")) is None
+    # A key whose value is null, and no key, are not the same.
+    limits.hold(run(6, "f", "null"))
+    assert limits.obstacle(run(7, "h", "null")) is None
+    limits.hold(run(7, "h", "null"))
+    assert limits.obstacle(run(8, "h", "null")) == Place("", "shop:all", "null")
+
+
+def test_of_two_rules_both_have_to_have_room_and_the_one_that_has_is_named_for_others() -> None:
+    limits = Limited(spec("f", limited(ConcurrencyRule(1, "event.data.k"), ConcurrencyRule(2)))).limits
+    limits.hold(run(1, "f", "a", "null"))
+    assert limits.obstacle(run(2, "f", "a", "null")) == Place("f", "0", "a")
+    assert list(limits.with_room(run(2, "f", "a", "null"))) == [Place("f", "1", "null"), FreeSlot("shop")]
+    limits.hold(run(3, "f", "b", "null"))
+    assert limits.obstacle(run(4, "f", "c", "null")) == Place("f", "1", "null")
+    assert list(limits.with_room(run(4, "f", "c", "null"))) == [Place("f", "0", "c"), FreeSlot("shop")]
+
+
+def test_who_has_no_slot_leaves_its_places_and_not_a_slot_to_others() -> None:
+    place = Limited(spec("f", limited(ConcurrencyRule(1))))
+    place.full.add("shop")
+    assert list(place.limits.with_room(run(1, "f", "null"))) == [Place("f", "0", "null")]
+
+
+def test_runs_of_a_schedule_that_wait_for_one_another_have_one_place() -> None:
+    queued = spec(triggers=(CronTrigger("@daily"),), overlap=Overlap.QUEUE)
+    limits = Limited(queued).limits
+    limits.hold(run(1))
+    assert limits.obstacle(run(2)) == Place("f", "cron", "")
+    others = [spec(triggers=(CronTrigger("@daily"),), overlap=Overlap.SKIP), spec(overlap=Overlap.QUEUE)]
+    for each in others:
+        limits = Limited(each).limits
+        limits.hold(run(1))
+        assert limits.obstacle(run(2)) is None
+
+
+# Pauses.
+
+
+def test_what_is_paused_does_not_start_until_it_is_resumed() -> None:
+    limits = Limited(spec("f"), spec("g"), paused=("f",)).limits
+    assert (limits.obstacle(run(1, "f")), limits.obstacle(run(2, "g"))) == (Paused("f"), None)
+    limits.pause(["g"])
+    limits.unpause("f")
+    assert (limits.obstacle(run(1, "f")), limits.obstacle(run(2, "g"))) == (None, Paused("g"))
+
+
+# Throttles.
+
+
+def test_a_permit_is_asked_for_decided_with_the_commit_and_used_once() -> None:
+    place = Limited(spec("f", FlowRules(throttle=SECOND)))
+    limits, permit = place.limits, Permit("f", "null")
+    assert not limits.has_questions
+    assert limits.obstacle(run(1, throttle="null")) == permit
+    assert limits.has_questions
+    tick = place.decide(NOW)
+    assert (tick.permits, list(tick.writes.limits), limits.has_questions) == (
+        [permit],
+        [("f", THROTTLE, "null")],
+        False,
+    )
+    assert limits.obstacle(run(1, throttle="null")) is None
+    limits.hold(run(1, throttle="null"))
+    assert limits.spend(run(1, throttle="null")) == permit
+    assert limits.obstacle(run(2, throttle="null")) == permit
+    assert place.decide(NOW).permits == [permit]
+    assert limits.obstacle(run(2, throttle="null")) == Until(NOW + 1_000, permit)
+    limits.now = NOW + 1_000
+    assert limits.obstacle(run(2, throttle="null")) == permit
+    place.decide(NOW + 1_000)
+    assert limits.obstacle(run(2, throttle="null")) is None
+
+
+def test_a_permit_that_could_not_be_used_at_once_is_as_if_it_had_not_been_given() -> None:
+    """Or its start would come when the next one does."""
+    place = Limited(spec("f", FlowRules(throttle=SECOND)))
+    limits, permit, first = place.limits, Permit("f", "null"), run(1, throttle="null")
+    limits.obstacle(first)
+    place.decide(NOW)
+    place.full.add("shop")
+    assert limits.obstacle(first) == FreeSlot("shop")
+    assert list(limits.with_room(first)) == [permit]
+    place.full.clear()
+    limits.now = NOW + 700
+    assert limits.obstacle(first) == permit
+    assert list(limits.with_room(first)) == [FreeSlot("shop")]
+    place.decide(NOW + 700)
+    assert limits.obstacle(first) is None
+    limits.spend(first)
+    limits.obstacle(run(2, throttle="null"))
+    place.decide(NOW + 1_000)
+    assert limits.obstacle(run(2, throttle="null")) == Until(NOW + 1_700, permit)
+
+
+def test_a_permit_that_was_not_used_before_a_restart_is_not_used_after_it() -> None:
+    place = Limited(spec("f", FlowRules(throttle=SECOND)))
+    place.limits.obstacle(run(1, throttle="null"))
+    place.decide(NOW)
+    place.limits = place.restarted()
+    assert place.limits.obstacle(run(1, throttle="null")) == Permit("f", "null")
+    place.decide(NOW + 500)
+    assert place.limits.obstacle(run(1, throttle="null")) == Until(NOW + 1_000, Permit("f", "null"))
+
+
+def test_who_has_begun_needs_no_permit_and_uses_up_nobodys() -> None:
+    place = Limited(spec("f", FlowRules(throttle=SECOND)))
+    limits = place.limits
+    again = run(1, throttle="null", has_begun=True)
+    assert limits.obstacle(again) is None
+    limits.obstacle(run(2, throttle="null"))
+    place.decide(NOW)
+    limits.hold(again)
+    assert limits.spend(again) is None
+    assert limits.obstacle(run(2, throttle="null")) is None
+    assert limits.spend(run(2, throttle="null")) == Permit("f", "null")
+    assert limits.spend(run(2, throttle="null")) is None
+
+
+def test_each_key_has_its_own_throttle_and_who_has_no_slot_does_not_ask() -> None:
+    place = Limited(spec("f", FlowRules(throttle=ThrottleRule(1, 1_000, 1, "event.data.k"))))
+    place.full.add("shop")
+    assert place.limits.obstacle(run(1, throttle="a")) == FreeSlot("shop")
+    assert not place.limits.has_questions
+    place.full.clear()
+    for key in "ab":
+        place.limits.obstacle(run(1, throttle=key))
+    assert sorted(place.decide(NOW).permits) == [Permit("f", "a"), Permit("f", "b")]  # type: ignore[type-var]
+    assert [place.limits.obstacle(run(1, throttle=key)) for key in "abc"] == [None, None, Permit("f", "c")]
