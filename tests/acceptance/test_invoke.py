@@ -46,6 +46,37 @@ def test_what_the_function_returns_is_printed_last(project: Project) -> None:
     assert project.notes() == ["fanout/function.invoked {'numbers': [1, 2]}"]
 
 
+def test_data_may_come_from_a_file_or_stdin(project: Project) -> None:
+    project.write(CODE)
+    (project.root / "data.json").write_text('{"numbers": [3, 4]}')
+    assert project.fanout("invoke", "add", "--data", "@data.json").out.splitlines()[-1] == "7"
+    assert project.fanout("invoke", "add", "--data", "-", stdin='{"numbers": [5]}').out.splitlines()[-1] == "5"
+
+
+@pytest.mark.parametrize(
+    ("data", "content", "error"),
+    [
+        ("@", b"", "error: `--data @` names no file\nhint: as in `--data @data.json`\n"),
+        ("@gone.json", b"", "error: `gone.json` can't be read: No such file or directory\n"),
+        ("@data.json", b"", 'error: `data.json` is empty\nhint: write `{"user_id": 1}`, or leave it out\n'),
+        ("@data.json", b"\xff", "error: `data.json` is not UTF-8 text\nhint: save it as UTF-8\n"),
+        ("@data.json", b"[1]", "error: `data.json` has to be an object, not [1]\n"),
+        (
+            "@data.json",
+            b'{\n"a": x}',
+            "error: `data.json` line 2 column 6: this is not JSON: expecting value\n",
+        ),
+        ("-", b"5", "error: `stdin` has to be an object, not 5\n"),
+    ],
+)
+def test_data_that_cannot_be_read_is_named_by_where_it_is(
+    project: Project, data: str, content: bytes, error: str
+) -> None:
+    project.write(CODE)
+    (project.root / "data.json").write_bytes(content)
+    assert project.fanout("invoke", "add", "--data", data, stdin=content) == (2, "", error)
+
+
 def test_data_may_be_left_out(project: Project) -> None:
     project.write(CODE)
     assert project.fanout("invoke", "add").out.splitlines()[-1] == "0"
@@ -115,7 +146,7 @@ def test_without_an_engine_it_can_be_stored_for_the_next(project: Project) -> No
         0, "", "hint: no engine is running; `fanout serve` runs what was asked for, or the next `fanout send`\n",
     )  # fmt: skip
     assert project.notes() == []
-    project.send("app/nothing")
+    assert project.send("app/nothing").err == "1 request from before goes on as well\n"
     assert project.notes() == ["fanout/function.invoked {}"]
 
 

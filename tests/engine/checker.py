@@ -19,7 +19,6 @@ ENDINGS = {
     "failed": ("fanout/function.finished", "fanout/function.failed"),
     "cancelled": ("fanout/function.cancelled",),
 }
-ENDED = {name for names in ENDINGS.values() for name in names}
 
 
 class _Run(NamedTuple):
@@ -115,7 +114,7 @@ def check_fan_out(simulation: Simulation) -> None:
         "SELECT event.key, origin, function FROM event JOIN run ON event = event.key WHERE name = ? AND parent > 0",
         INVOKED,
     ):
-        listeners = [] if _is_listener(simulation, origin) else _listeners(simulation, INVOKED)
+        listeners = [] if _is_echo(simulation, origin) else _listeners(simulation, INVOKED)
         expected += Counter({(key, function), *((key, each.spec.id) for each in listeners)})
     assert Counter(rows) == expected
     by_steps = simulation.rows("SELECT count(*) FROM event WHERE key > 0 AND origin IS NOT NULL")[0][0]
@@ -134,26 +133,23 @@ def _listeners(simulation: Simulation, name: str) -> list[Function]:
     ]
 
 
-def _is_listener(simulation: Simulation, run: int) -> bool:
-    """Whether an event of the engine's own has started it, to which it listens."""
-    return bool(
-        simulation.rows(
-            "SELECT 1 FROM run JOIN event ON event = event.key WHERE run.key = ? AND event.key < 0 AND parent IS NULL",
-            run,
-        )
+def _is_echo(simulation: Simulation, run: int) -> bool:
+    """Whether an event of the engine's own has started it, to which it listens; or it is a child of such a run."""
+    ((parent, event, asked_for),) = simulation.rows(
+        "SELECT parent, event, EXISTS (SELECT 1 FROM request WHERE run = run.key) FROM run WHERE key = ?", run
     )
+    return _is_echo(simulation, parent) if parent is not None else event < 0 and not asked_for
 
 
 def _announced(simulation: Simulation, run: _Run) -> list[tuple[int, str]]:
     """(event, function) of the runs that the end of this one has to start: each event once, if somebody hears it."""
-    ((started_by,),) = simulation.rows("SELECT name FROM event WHERE key = ?", run.event)
     expected = []
     for name in ENDINGS[run.state]:
         heard = {each.spec.id for each in _listeners(simulation, name)}
         on_failure = simulation.functions[run.function].spec.on_failure
-        if name == "fanout/function.failed" and on_failure is not None:
+        if name == "fanout/function.failed" and on_failure in simulation.functions:
             heard.add(on_failure)
-        if started_by in ENDED:
+        if _is_echo(simulation, run.key):
             heard = set()
         found = simulation.rows("SELECT key, data FROM event WHERE name = ? AND origin = ?", name, run.key)
         assert len(found) == bool(heard), (run, name, found)

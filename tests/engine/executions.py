@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from asyncio import CancelledError
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -35,6 +35,7 @@ from fanout.protocol import (
 from fanout.worker.asking import Mapped, room
 from fanout.worker.branches import Branch, branch
 from fanout.worker.execution import Evicted, Execution, Reached
+from fanout.worker.resting import rest_soon
 from tests.engine.scripts import (
     FOREVER,
     Await,
@@ -92,6 +93,39 @@ class _BrokenError(Exception):
         self.fail = fail
 
 
+class _Loop:
+    """As much of an event loop as it takes to look whether all of an execution waits."""
+
+    def __init__(self, playing: Playing) -> None:
+        self._playing = playing
+
+    def time(self) -> float:
+        return self._playing.worker.pool.clock() / 1000
+
+    def call_soon(self, do: Callable[..., None], *arguments: object) -> None:
+        self._playing.later(0, partial(do, *arguments))
+
+    def call_at(self, when: float, do: Callable[..., None], *arguments: object) -> Timer:
+        self._playing.later(round((when - self.time()) * 1000), partial(do, *arguments))
+        return Timer(when)
+
+
+class Timer:
+    """What code between the steps of a task waits for."""
+
+    def __init__(self, when: float) -> None:
+        self._when = when
+
+    def when(self) -> float:
+        return self._when
+
+    def cancelled(self) -> bool:
+        return False
+
+    def cancel(self) -> None:
+        """To look once more does no harm."""
+
+
 class _Task:
     """What an execution knows of its task."""
 
@@ -100,6 +134,9 @@ class _Task:
 
     def cancel(self) -> None:
         self._strand.cancel()
+
+    def get_loop(self) -> _Loop:
+        return _Loop(self._strand.playing)
 
 
 class _Join:
@@ -129,13 +166,14 @@ class Playing:
         self.root = Strand(self, made.script, Branch(self.real))
         self.root.go_on()
 
-    def rest_soon(self) -> None:
-        if self.real.waiting:
-            self.worker.pool.later(0, self.worker.number, self.rest)
+    def later(self, ms: int, do: Callable[[], None]) -> None:
+        """Do it after so long, if this is still going."""
 
-    def rest(self) -> None:
-        if not self.is_over:
-            self.real.rest()
+        def do_it() -> None:
+            if not self.is_over:
+                do()
+
+        self.worker.pool.later(ms, self.worker.number, do_it)
 
     def is_idle(self) -> bool:
         """Nothing of it does anything but wait for what a step waits for."""
@@ -266,6 +304,8 @@ class Strand:
             parent.join.waiter.wake()
         if not self.is_async:
             self.real.rest()
+        else:
+            self.real.stirs += 1
 
     # The parts of a script.
 
@@ -275,18 +315,18 @@ class Strand:
                 case Step():
                     yield from _caught(self._step(part), is_caught=part.is_caught)
                 case Body():
-                    yield part.takes_ms
+                    yield from self._spend(part.takes_ms)
                     self._die(part.deaths, "")
                     outcome = nth(part.outcomes, self.playing.start.attempt)
                     if isinstance(outcome, Hang):
-                        yield FOREVER
+                        yield from self._spend(FOREVER)
                     elif outcome is not None:
                         raise _BrokenError(outcome)
                 case Silent():
                     yield FOREVER
                 case Obey():
                     orders = json.loads(self.playing.start.event[3])
-                    yield orders.get("takes_ms", 0)
+                    yield from self._spend(orders.get("takes_ms", 0))
                     if orders.get("is_failing"):
                         raise _BrokenError(Fail(is_retriable=False))
                 case Sleep():
@@ -301,6 +341,14 @@ class Strand:
                     yield from _caught(self._map(part), is_caught=part.is_caught)
                 case Parallel():
                     yield from self._parallel(part)
+
+    def _spend(self, ms: int) -> Play:
+        """In a task it awaits a timer; a thread is busy."""
+        timer = Timer((self.pool.clock() + ms) / 1000)
+        if self.is_async:
+            self.real.timers.add(cast("asyncio.TimerHandle", timer))
+        yield ms
+        self.real.timers.discard(cast("asyncio.TimerHandle", timer))
 
     def _sleep(self, part: Sleep) -> Play:
         reached = self.real.reach(part.name)
@@ -354,7 +402,7 @@ class Strand:
         while True:
             items = mapped.next_items(real.claim, free) if free > 0 else None
             if items is not None and part.item_ms:
-                yield part.item_ms * len(items.items)
+                yield from self._spend(part.item_ms * len(items.items))
             yield from self._wait(key, items)
             if (yield from self._recorded(reached)) is not None:
                 return
@@ -366,6 +414,7 @@ class Strand:
         real = self.real
         if self.is_async:
             forks = [self.here.fork() for _ in part.branches]
+            real.stirs += len(forks)
         else:
             group = self.here.fork()
             forks = [group.fork() for _ in part.branches]
@@ -417,6 +466,8 @@ class Strand:
             takes_ms -= NOTE_AFTER_MS
         yield takes_ms
         real.executing -= 1
+        if self.is_async:
+            rest_soon(real)
         self._die(step.deaths, key)
         return (yield from self._report(reached, outcome, failure, attempts, output, started_at))
 
@@ -428,7 +479,6 @@ class Strand:
             self._complete(reached, StepKind.RUN, output, started_at)
             if self.is_async:
                 real.cancel_if_idle()
-                self.playing.rest_soon()
             return output
         real.recorded[key] = RecordedStep(
             key, reached.branch, StepState.RETRYING, attempts, None, None, _SOME_TIME
@@ -463,6 +513,8 @@ class Strand:
     # As Steps and AsyncSteps.
 
     def _recorded(self, reached: Reached) -> Recorded:
+        if self.real.has_left:
+            raise CancelledError if self.is_async else Evicted
         while True:
             recorded = self.real.remembered(reached.key)
             if recorded is None or recorded.progress is not None:
@@ -498,11 +550,12 @@ class Strand:
         else:
             real.cancel_if_idle()
             if is_waiting:
-                self.playing.rest_soon()
+                rest_soon(real)
                 try:
                     yield waiter
                 except CancelledError:
                     real.end_wait(key)
+                    rest_soon(real)
                     raise
         yield from self._leave_if_evicted()
 
@@ -522,7 +575,9 @@ class Strand:
             if real.wants_slot(waiter):
                 yield waiter
         finally:
-            real.busy -= self.is_async
+            if self.is_async:
+                real.busy -= 1
+                rest_soon(real)
         yield from self._leave_if_evicted()
 
     def _leave_if_evicted(self) -> Play:

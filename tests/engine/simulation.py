@@ -243,8 +243,9 @@ class Simulation:
 
     def _fence(self, ahead: int) -> None:
         self._spins = self._spins + 1 if ahead <= self.clock() else 0
-        idle = [each for each in self.pool.executing() if each.is_idle() and not each.real.is_parked]
-        assert not idle or self.engine.is_stopping, "an execution waits for steps alone, and keeps its slot"
+        if ahead > self.clock() and not self.engine.is_stopping:
+            idle = [each for each in self.pool.executing() if each.is_idle() and not each.real.is_parked]
+            assert not idle, "an execution waits for steps alone, and keeps its slot"
         self._idle = self._idle + 1 if self.pool.next_at() is None and not self._is_at_rest() else 0
         if self._spins > _SPINS:
             raise StuckError("the engine spins")

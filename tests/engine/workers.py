@@ -18,6 +18,7 @@ from fanout.protocol import (
     Load,
     LoadFailed,
     Recorded,
+    RecordedStep,
     Resume,
     ShutDown,
     Start,
@@ -28,7 +29,8 @@ from fanout.protocol import (
     to_engine_decoder,
     to_worker_decoder,
 )
-from fanout.worker.execution import Desk
+from fanout.worker.execution import Desk, Execution
+from fanout.worker.resting import rest_soon
 from tests.engine.executions import Playing, Waiter
 from tests.engine.scripts import FOREVER, Clock, Entry, Faults, Function, What
 
@@ -83,10 +85,10 @@ class SimWorker:
                     self._wake(number)
             case StepChanged(claim, step):
                 if claim in self.executions:
-                    self.executions[claim].real.changed(step)
+                    self._change(self.executions[claim].real, step)
             case Resume(claim):
                 if claim in self.executions:
-                    self._resume(self.executions[claim])
+                    self._resume(self.executions[claim].real)
             case Evict(claim):
                 if claim in self.executions:
                     self.executions[claim].real.evict()
@@ -102,13 +104,17 @@ class SimWorker:
         self.desk.executions[start.claim] = playing.real
         self.executions[start.claim] = playing
 
-    def _resume(self, playing: Playing) -> None:
-        playing.real.resumed()
-        if playing.is_async:
-            # What was told just before has not had its turn yet.
-            self.pool.later(0, self.number, playing.rest)
+    def _change(self, execution: Execution, step: RecordedStep) -> None:
+        execution.changed(step)
+        if execution.spec.is_async:
+            rest_soon(execution)
+
+    def _resume(self, execution: Execution) -> None:
+        execution.resumed()
+        if execution.spec.is_async:
+            rest_soon(execution)
         else:
-            playing.rest()
+            execution.rest()
 
     def _wake(self, number: int) -> None:
         waiter = self.desk.calls.pop(number, None)

@@ -133,8 +133,10 @@ class LocalEngine:
 
     def has_nothing_soon(self) -> bool:
         """All that is left waits for a time more than half a minute away, or for code that is not there."""
+        if not self.engine.is_idle():
+            return False
         due = self.engine.next_due
-        return self.engine.is_idle() and (due is None or due > time.time_ns() // 1_000_000 + LONG_WAIT_MS)
+        return due is None or due > time.time_ns() // 1_000_000 + LONG_WAIT_MS
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         self._interrupts += 1

@@ -167,8 +167,8 @@ class Engine:
 
     @property
     def next_due(self) -> int | None:
-        """When the next waiting run is due."""
-        return self._timers.earliest
+        """When the next waiting run is due. Not within a tick."""
+        return self._timers.ask()
 
     def stranded(self) -> set[str]:
         """Functions that have queued runs but are not in the code."""

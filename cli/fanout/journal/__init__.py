@@ -55,7 +55,7 @@ class StoredEvent(NamedTuple):
 
 
 class QueuedRun(NamedTuple):
-    """A run that is ready to start. `is_fresh`: the journal has no steps of it."""
+    """A run that is ready to start. `is_fresh`: the journal has no steps of it. `is_echo`: see the schema."""
 
     key: int
     id: str
@@ -71,6 +71,7 @@ class QueuedRun(NamedTuple):
     parent_step: str | None = None
     item: int | None = None
     is_fresh: bool = False
+    is_echo: bool = False
 
 
 class LiveRun(NamedTuple):
@@ -156,6 +157,7 @@ class NewRun(NamedTuple):
     item: int | None
     item_key: str | None
     deadline_at: int | None
+    is_echo: bool = False
 
 
 class EndedRun(NamedTuple):
