@@ -46,19 +46,20 @@ def short_id(project: Project, user: int) -> str:
 
 
 def test_runs_that_an_event_wakes_or_cancels_are_named(waiting: Project) -> None:
-    events = '{"name": "app/activated", "data": {"user": 1, "by": "mail"}}\n' + (
+    events = (
+        '{"name": "app/activated", "data": {"user": 1, "by": "mail"}}\n'
         '{"name": "app/deleted", "data": {"user": 2, "sure": true}}'
     )
     result = waiting.fanout("send", "-", stdin=events)
-    assert (result.code, masked(result.out)) == (
-        1,
+    assert result.code == 1
+    assert masked(result.out) == (
         "app/activated  <id>\n"
         "└── ✗ audit <took>\n"
         "      ValueError: no\n"
         "app/deleted  <id>\n"
         "woke ✓ onboard  <short id>  activation\n"
         "cancelled ⊘ onboard  <short id>\n"
-        "1 run of 2 events in <took>: 1 failed; 1 woken, 1 cancelled\n",
+        "1 run of 2 events in <took>: 1 failed; 1 woken, 1 cancelled\n"
     )
     assert re.findall("onboard  ([0-9A-Z]{10})", result.out) == [short_id(waiting, 1), short_id(waiting, 2)]
     assert [line[:18] for line in result.err.splitlines()] == ["hint: `fanout runs"]

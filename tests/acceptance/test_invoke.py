@@ -159,3 +159,66 @@ def test_a_long_wait_is_said_and_not_sat_out(project: Project) -> None:
         result.err,
     )
     assert result.out.splitlines()[-1].endswith(": 1 waiting")
+
+
+CHILDREN = """
+@fanout.function(retries=0)
+def ship(ctx: Context):
+    def carry():
+        if ctx.event.data["n"] == 2:
+            raise ConnectionError("the carrier is away")
+    ctx.step.run("carry", carry)
+
+@fanout.function()
+def catches(ctx: Context):
+    said = []
+    for call in (
+        lambda: ctx.step.invoke("one", ship, {"n": 2}),
+        lambda: ctx.step.map("all", ship, [{"n": n} for n in range(4)]),
+    ):
+        try:
+            call()
+        except fanout.InvokeError as error:
+            said.append([str(error), error.type, error.item])
+    [_, _, error, _] = ctx.step.map("each", ship, [{"n": n} for n in range(4)], on_error="collect")
+    return [*said, [str(error), error.type, error.item]]
+
+@fanout.function()
+def outer(ctx: Context):
+    ctx.step.invoke("middle", middle)
+
+@fanout.function()
+def middle(ctx: Context):
+    ctx.step.map("inner", ship, [{"n": n} for n in range(4)])
+"""
+
+
+def test_the_error_of_what_was_invoked_is_that_of_the_step_that_failed(project: Project) -> None:
+    project.write(CHILDREN)
+    result = project.fanout("invoke", "catches", "--json")
+    assert result.json()["runs"][0]["output"] == [
+        ["step `one` failed: ConnectionError: the carrier is away", "ConnectionError", None],
+        ["step `all` failed: ConnectionError: item 2: the carrier is away", "ConnectionError", 2],
+        ["step `each` failed: ConnectionError: item 2: the carrier is away", "ConnectionError", 2],
+    ]
+
+
+def test_however_deep_it_was_the_error_is_no_longer(project: Project) -> None:
+    project.write(CHILDREN)
+    runs = {run["function"]: run["error"] for run in project.fanout("invoke", "outer", "--json").json()["runs"][:2]}
+    assert {name: (error["type"], error["message"]) for name, error in runs.items()} == {
+        "outer": ("InvokeError", "step `middle` failed: ConnectionError: item 2: the carrier is away"),
+        "middle": ("InvokeError", "step `inner` failed: ConnectionError: item 2: the carrier is away"),
+    }
+
+
+def test_a_step_may_send_more_events_than_a_request_may_have(project: Project) -> None:
+    project.write(
+        """
+        @fanout.function()
+        def sends(ctx: Context):
+            return len(ctx.step.send_event("many", [{"name": "app/sent", "data": {"n": n}} for n in range(6_000)]))
+        """
+    )
+    assert project.fanout("invoke", "sends").out.splitlines()[-1] == "6000"
+    assert project.query("SELECT count(*) FROM event WHERE name = 'app/sent'") == [(6_000,)]

@@ -315,7 +315,7 @@ class Strand:
                 case Step():
                     yield from _caught(self._step(part), is_caught=part.is_caught)
                 case Body():
-                    yield from self._spend(part.takes_ms)
+                    yield from self._spend(part.takes_ms, is_hidden=part.is_hidden)
                     self._die(part.deaths, "")
                     outcome = nth(part.outcomes, self.playing.start.attempt)
                     if isinstance(outcome, Hang):
@@ -342,10 +342,10 @@ class Strand:
                 case Parallel():
                     yield from self._parallel(part)
 
-    def _spend(self, ms: int) -> Play:
+    def _spend(self, ms: int, *, is_hidden: bool = False) -> Play:
         """In a task it awaits a timer; a thread is busy."""
         timer = Timer((self.pool.clock() + ms) / 1000)
-        if self.is_async:
+        if self.is_async and not is_hidden:
             self.real.timers.add(cast("asyncio.TimerHandle", timer))
         yield ms
         self.real.timers.discard(cast("asyncio.TimerHandle", timer))

@@ -51,11 +51,15 @@ class Step(NamedTuple):
 
 
 class Body(NamedTuple):
-    """Code between steps, with an outcome for each of the run's attempts."""
+    """Code between steps, with an outcome for each of the run's attempts.
+
+    `is_hidden`: a task waits for something of which nobody can know, no timer and no thread.
+    """
 
     outcomes: tuple[Outcome, ...] = (OK,)
     takes_ms: int = 0
     deaths: int = 0
+    is_hidden: bool = False
 
 
 class Silent(NamedTuple):

@@ -107,6 +107,8 @@ class Attempts:
 
     def _complete_step(self, tick: Tick, active: Active, step: StepCompleted, now: int) -> None:
         active.running.pop(step.key, None)
+        if active.has_maps:
+            self._children.replaced(tick, active, step.key)
         tick.step_completed(active, step)
         origin = active.run.key
         for sent in step.events:
@@ -116,6 +118,8 @@ class Attempts:
             )
 
     def _begin_wait(self, tick: Tick, active: Active, step: StepWaits, now: int) -> None:
+        if active.has_maps:
+            self._children.replaced(tick, active, step.key)
         match step.awaited:
             case Sleep() | EventWait():
                 self._waits.begin(tick, active, step, step.awaited)
@@ -135,12 +139,15 @@ class Attempts:
 
     def _fail_step(self, tick: Tick, active: Active, failed: StepFailed, now: int) -> None:
         active.running.pop(failed.key, None)
+        if active.has_maps:
+            self._children.replaced(tick, active, failed.key)
         due_at = self._next_try(active.spec, failed.attempts - 1, failed, now)
         tick.step_failed(active, failed, now, due_at=due_at)
         if due_at is None:
             tick.changed.append((active, failed.key))
         else:
             active.waits[failed.key] = due_at
+            active.has_retries = True
             self._timers.add(due_at)
 
     def _fail_run(self, tick: Tick, active: Active, failed: RunFailed, now: int) -> None:

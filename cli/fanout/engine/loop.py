@@ -25,7 +25,7 @@ from fanout.engine.timers import Timers
 from fanout.engine.waits import Waits
 from fanout.errors import LoadError
 from fanout.journal import DUPLICATE_WINDOW_MS, Journal, OpenRequest, QueuedRun, StoredEvent, Writes
-from fanout.model import FunctionSpec, StepKind
+from fanout.model import FunctionSpec, StepKind, StepState
 from fanout.protocol import Described, Evict, LoadFailed, Resume, Start, StepChanged, ToEngine
 
 NOTE_AFTER_MS = 250
@@ -205,8 +205,9 @@ class Engine:
             routed = self._route(events, now)
             self._has_news = routed < len(events) or len(events) == EVENTS_A_TICK or len(requests) == REQUESTS_A_TICK
         if self._timers.are_due(now):
-            self._waits.fire(self._tick, now, has_heard_all=not self._has_news)
+            # First what is too late, whatever else has come since.
             self._deadlines.fire(self._tick, now)
+            self._waits.fire(self._tick, now, has_heard_all=not self._has_news)
 
     def _route(self, events: list[StoredEvent], now: int) -> int:
         """All runs of an event in one transaction, with the mark that says that it is routed. How many were."""
@@ -308,6 +309,8 @@ class Engine:
 
     def _act(self, now: int) -> None:
         tick, self._tick = self._tick, Tick()
+        for event in tick.events.values():
+            self._keep(event)
         tick.tell_recorded()
         self._tell_changed(tick)
         if tick.discarded:
@@ -379,6 +382,7 @@ class Engine:
                 for step in steps
                 if step.is_open
             }
+            active.has_retries = any(step.state is StepState.RETRYING for step in steps)
             self._children.started(active, steps)
         event = self._event(run.event)
         tick.tell(worker, Start(active.claim, run.id, run.function, run.attempt, event.envelope(), steps))

@@ -168,7 +168,8 @@ class Runs:
         active.is_final = True
         tick.ended.add(active.run.key)
         tick.end(active, state, now, reason=reason, output=output)
-        if active.waits or active.has_maps or active.spec.cancel_on or state is RunState.CANCELLED:
+        has_open_steps = active.waits or active.has_maps or active.has_retries
+        if has_open_steps or active.spec.cancel_on or state is RunState.CANCELLED:
             tick.writes.abandoned.append((now, active.run.key))
         self._tell(tick, active.run, active.spec, state, now, output, failure)
 

@@ -252,7 +252,7 @@ class Writes:
     __slots__ = (
         "abandoned", "cancelled", "carried", "due", "ended", "events", "failures", "gathered", "handled", "heard",
         "lost", "maps", "noted", "parked", "resolved", "resumed", "retried", "routed_to", "running", "runs",
-        "steps", "tried", "unreached", "waits",
+        "steps", "tried", "unmapped", "unreached", "waits",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -267,6 +267,8 @@ class Writes:
         """Steps worth showing; nothing depends on them, and one that has ended meanwhile stays as it is."""
         self.failures: list[FailureRow] = []
         self.maps: dict[tuple[int, str], MapRow] = {}
+        self.unmapped: list[tuple[int, str]] = []
+        """(run, step): what was a map has become another step, and its children go on by themselves."""
         self.resolved: list[ResolvedStep] = []
         self.gathered: list[tuple[int, int, str]] = []
         """(ended_at, run, step): a map is over, and its children's outputs become its own."""

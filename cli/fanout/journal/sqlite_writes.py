@@ -104,6 +104,7 @@ def write(connection: apsw.Connection, writes: Writes) -> None:
     _each(connection, _RESOLVE_STEP, writes.resolved)
     if writes.maps:
         _all(connection, _KEEP_MAP, tuple(writes.maps.values()))
+    _all(connection, _FORGET_MAP, writes.unmapped)
     _each(connection, _NOTE_RUN, writes.noted)
     _each(connection, _PARK_RUN, writes.parked)
     _each(connection, _RESUME_RUN, writes.resumed)
