@@ -37,8 +37,9 @@ def scenario(simulate: Simulate, seed: int) -> None:
     for _ in range(rng.randint(1, 5)):
         simulation.send(*any_events(rng, simulation.clock(), ["e", "f", "nobody", "w", "v", "x"]))
         simulation.run(for_ms=rng.choice([1, 30, 300, 5_000]))
-        if not has_deaths and deaths < 2 and simulation.pool.workers and rng.random() < 0.5:
-            simulation.pool.lose(rng.choice([*simulation.pool.workers]))
+        there = [each.worker.number for each in simulation.pool.executing()]
+        if not has_deaths and deaths < 2 and there and rng.random() < 0.5:
+            simulation.pool.lose(rng.choice(there))
             deaths += 1
     simulation.run()
     assert simulation.engine.is_idle()

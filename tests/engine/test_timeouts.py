@@ -375,3 +375,29 @@ def test_a_killed_workers_runs_are_started_again_with_what_they_had(simulate: Si
     assert first.steps == ()
     assert [(each.key, each.attempts) for each in second.steps] == [("one", 1), ("s", 1)]
     assert second.attempt == 0
+
+
+@both_kinds
+@pytest.mark.parametrize("at_ms", [0, 500], ids=["as it begins", "later"])
+def test_the_limit_of_a_step_holds_when_its_run_has_been_cancelled(
+    simulate: Simulate, at_ms: int, is_async: bool
+) -> None:
+    """The run is over, but its slot is not free before the step has ended."""
+    simulation = simulate(
+        function("a", parallel(Step("quick"), Step("hangs", (HANG,), is_stubborn=True)), is_async=is_async,
+                 timeouts=TimeLimits(step_ms=2_000)),
+        function("b", Step("s", takes_ms=10_000)),
+        processes=1,
+    )  # fmt: skip
+    simulation.run()
+    simulation.send()
+    simulation.run(lambda: simulation.begun("hangs") != [])
+    simulation.clock.advance(at_ms)
+    simulation.cancel(1)
+    simulation.run()
+    assert simulation.states() == {1: "cancelled", 2: "completed"}
+    limit_ms = 2_000 + (TASK_GRACE_MS if is_async else 0)
+    assert [each.at - BEGINNING for each in simulation.entries(What.KILLED)] == [20 + limit_ms]
+    assert simulation.pool.executing() == []
+    assert simulation.rows("SELECT crashes, is_suspect FROM run") == [(0, 0), (0, 0)]
+    check_over(simulation)

@@ -71,6 +71,8 @@ class Attempts:
         active = self._roster.active.get(message.claim)
         if active is None:
             return
+        if isinstance(message, StepRunning | StepCompleted | StepFailed):
+            self._deadlines.hear(active, message)
         if not active.is_final:
             self._decide(tick, active, message, now)
         if isinstance(message, RunCompleted | RunFailed | RunEvicted):
@@ -101,12 +103,10 @@ class Attempts:
                     tick.requeue(active)
             case StepRunning():
                 tick.step_running(active, message)
-                self._deadlines.step_started(active, message.key, message.started_at)
             case _:
                 assert_never(message)
 
     def _complete_step(self, tick: Tick, active: Active, step: StepCompleted, now: int) -> None:
-        active.running.pop(step.key, None)
         if active.has_maps:
             self._children.replaced(tick, active, step.key)
         tick.step_completed(active, step)
@@ -138,7 +138,6 @@ class Attempts:
             tick.tell(active.worker, Resume(active.claim))
 
     def _fail_step(self, tick: Tick, active: Active, failed: StepFailed, now: int) -> None:
-        active.running.pop(failed.key, None)
         if active.has_maps:
             self._children.replaced(tick, active, failed.key)
         due_at = self._next_try(active.spec, failed.attempts - 1, failed, now)

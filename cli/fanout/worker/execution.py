@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from itertools import count
 from types import CodeType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 import msgspec
@@ -83,7 +83,7 @@ class Desk:
         self.link.flush()
 
 
-class Reached(NamedTuple):
+class Reached(msgspec.Struct, frozen=True):
     """The step that a call is."""
 
     key: str
