@@ -12,9 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from fanout.durations import parse_duration
-from fanout.events import RESERVED_PREFIX
 from fanout.errors import ExpressionError, LoadError
-from fanout.model import NO_LIMITS, Backoff, CancelRule, EventTrigger, FunctionSpec, TimeLimits
+from fanout.model import NO_LIMITS, RESERVED_PREFIX, Backoff, CancelRule, EventTrigger, FunctionSpec, TimeLimits
 
 F = TypeVar("F", bound=Callable[..., Any])
 

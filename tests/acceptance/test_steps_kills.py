@@ -76,7 +76,9 @@ def test_a_map_of_thousands_killed_at_random_on_its_way(project: Project) -> Non
 
     [(state, output, key)] = project.query("SELECT state, output, key FROM run WHERE function = 'parent'")
     assert (state, output) == ("completed", "[" + ",".join(f'{{"n":{n}}}' for n in range(ITEMS)) + "]")
-    children = "SELECT count(*), count(DISTINCT item), count(DISTINCT event), count(DISTINCT json_extract(output, '$.n'))"
+    children = (
+        "SELECT count(*), count(DISTINCT item), count(DISTINCT event), count(DISTINCT json_extract(output, '$.n'))"
+    )
     assert project.query(f"{children} FROM run WHERE parent = {key} AND state = 'completed'") == [(ITEMS,) * 4]
     assert project.query("SELECT count(*) FROM run") == [(ITEMS + 1,)]
     furthest_steps: dict[str, int] = {}
@@ -105,7 +107,9 @@ def hears(ctx: Context):
 
 
 def killed_at(project: Project, number: int, moment: str) -> int:
-    process = project.start(KILLER, str(number), moment, "send", "--name", "app/go", "--json", command=(sys.executable,))
+    process = project.start(
+        KILLER, str(number), moment, "send", "--name", "app/go", "--json", command=(sys.executable,)
+    )
     process.communicate(timeout=60)
     return process.returncode
 
@@ -116,7 +120,9 @@ def check_sent(project: Project) -> None:
     # Before the first commit there is no event, and so no run.
     assert sorted(sent) == list(range(EVENTS)) * len(runs)
     for key, state, output in runs:
-        ids = project.query(f"SELECT id FROM event WHERE origin = {key} AND json_extract(data, '$.n') % 1000 = 0 ORDER BY key")
+        ids = project.query(
+            f"SELECT id FROM event WHERE origin = {key} AND json_extract(data, '$.n') % 1000 = 0 ORDER BY key"
+        )
         assert (state, output) == ("completed", "[" + ",".join(f'"{id_}"' for (id_,) in ids) + "]")
 
 

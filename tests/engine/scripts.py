@@ -239,6 +239,12 @@ class Faults:
         self.commits = 0
         self.sends = 0
 
+    @classmethod
+    def at(cls, where: str, number: int, *, linger: bool = True) -> Faults:
+        """One crash: `before` or `after` this commit, or at this `sending`."""
+        places = {name: [number] if name == where else [] for name in ("before", "after", "sending")}
+        return cls(**places, linger=linger)
+
     def commit(self, do: Callable[[], None]) -> None:
         self.commits += 1
         number = self.commits

@@ -79,7 +79,7 @@ def test_on_failure_runs_once_whatever_crashes(simulate: Simulate) -> None:
     quiet.run()
     for where in ("before", "after", "sending"):
         for number in range(1, max(quiet.faults.commits, quiet.faults.sends) + 1):
-            simulation = simulate(*made, faults=Faults(**{where: [number]}))
+            simulation = simulate(*made, faults=Faults.at(where, number))
             simulation.send()
             simulation.run()
             assert len(runs_of(simulation, "rescue")) == len(runs_of(simulation, "l")) == 1

@@ -134,9 +134,7 @@ def test_a_crash_at_any_effect_changes_nothing(
     assert quiet.engines == 1
     for number in range(1, effects + 1):
         try:
-            simulation = one_crash(
-                scenario, tmp_path / str(number), Faults(linger=linger, **{where: [number]}), park_ms
-            )
+            simulation = one_crash(scenario, tmp_path / str(number), Faults.at(where, number, linger=linger), park_ms)
         except Exception as error:
             raise AssertionError(f"a crash {where} {number} of {effects}") from error
         assert simulation.engines == 2

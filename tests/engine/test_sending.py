@@ -51,7 +51,7 @@ def test_a_crash_at_any_effect_sends_nothing_twice_and_loses_nothing(
     effects = quiet.faults.sends if where == "sending" else quiet.faults.commits
     assert effects >= 8
     for number in range(1, effects + 1):
-        simulation = simulate(*functions(is_async=is_async), faults=Faults(**{where: [number]}))
+        simulation = simulate(*functions(is_async=is_async), faults=Faults.at(where, number))
         simulation.send()
         simulation.run()
         assert sorted(simulation.rows("SELECT name, data, origin FROM event ORDER BY key")) == sorted(sent), number

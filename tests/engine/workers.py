@@ -164,6 +164,7 @@ class SimPool:
         self.arrived = 0
         self.timeout_ms = 0
         self.sent: list[tuple[int, ToWorker]] = []
+        self.said: list[tuple[int, ToEngine]] = []
         self._log = log
         self._loading = loading
         self._lag = lag
@@ -237,6 +238,7 @@ class SimPool:
         self._arrive(worker, Lost(reason, ("last", "words")))
 
     def post(self, worker: int, message: ToEngine) -> None:
+        self.said.append((worker, message))
         for each in to_engine_decoder.decode(frame([message])[HEADER:]):
             self._arrive(worker, each)
 

@@ -60,7 +60,7 @@ class Tick:
         self.discarded: set[int] = set()
         """Those of them that no worker has."""
         self.woken: set[int] = set()
-        """Runs of which it is decided here when they start again: what the journal says of them is not true any more."""
+        """Runs of which it is decided here when they start again: what the journal says of them is no longer true."""
         self.parked: dict[int, QueuedRun] = {}
         """Runs that wait from now on."""
         self.resolved: set[tuple[int, str]] = set()

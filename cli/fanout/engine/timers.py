@@ -20,7 +20,7 @@ class Timers:
             self.earliest = due_at if self.earliest is None else min(self.earliest, due_at)
 
     def ask(self) -> int | None:
-        """The earliest time for which something still waits. Not within a tick: the journal has yet to get its times."""
+        """The earliest time for which something still waits; not to be asked within a tick."""
         if self.earliest is not None:
             self.earliest = self._journal.next_due()
         return self.earliest
