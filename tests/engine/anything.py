@@ -156,7 +156,9 @@ class Author:
     def _with_death(self, script: Script) -> Script:
         """One part at most kills its worker: three deaths are too many, wherever they come."""
         rng = self._rng
-        places = [number for number, part in enumerate(script) if isinstance(part, Step | Body)]
+        places = [
+            number for number, part in enumerate(script) if isinstance(part, Step | Body) and HANG not in part.outcomes
+        ]
         if not places or rng.random() > 0.12:
             return script
         place = rng.choice(places)

@@ -233,7 +233,10 @@ class Strand:
     # Turns.
 
     def go_on(self, ms: int = 0) -> None:
+        """A thread may get its turn late; tasks have theirs in order."""
         self.turn += 1
+        if not self.is_async:
+            ms += self.pool.lag()
         self.is_busy = True
         self.pool.later(ms, self.worker.number, partial(self._take_turn, self.turn))
 

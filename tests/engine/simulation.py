@@ -25,7 +25,6 @@ from tests.engine.workers import Loading, SimPool
 _PATIENCE_TICKS = 400
 _SPINS = 20
 _MOST_TICKS = 100_000
-_NOTED = {StepState.COMPLETED: What.RECORDED, StepState.WAITING: What.WAITS}
 
 
 class StuckError(AssertionError):
@@ -140,18 +139,22 @@ class Simulation:
         self.open()
 
     def committed(self, writes: Writes) -> None:
-        now = self.clock()
-        self._note_events()
-        self.log += [
-            Entry(_NOTED[StepState(step.state)], now, self.run_id(step.run), step.key, step.attempts, step.output or "")
-            for step in writes.steps
-            if step.state in _NOTED
-        ]
+        """Write down what is durable now. Of one commit, what has come ended what waited, and came before what waits."""
+        self._note_steps(writes, StepState.COMPLETED, What.RECORDED)
         came = [(step.run, step.key) for step in writes.resolved] + [(run, key) for _, run, key in writes.gathered]
         for run, key in came:
             found = self.rows("SELECT output FROM step WHERE run = ? AND key = ? AND state = 'completed'", run, key)
-            self.log += [Entry(What.RECORDED, now, self.run_id(run), key, 1, output) for (output,) in found]
+            self.log += [Entry(What.RECORDED, self.clock(), self.run_id(run), key, 1, output) for (output,) in found]
+        self._note_events()
+        self._note_steps(writes, StepState.WAITING, What.WAITS, but=came)
         self._check_room(writes)
+
+    def _note_steps(self, writes: Writes, state: StepState, what: What, but: Sequence[tuple[int, str]] = ()) -> None:
+        self.log += [
+            Entry(what, self.clock(), self.run_id(step.run), step.key, step.attempts, step.output or "")
+            for step in writes.steps
+            if step.state == state and (step.run, step.key) not in but
+        ]
 
     def _note_events(self) -> None:
         new = self.rows("SELECT key, received_at FROM event WHERE key > ? ORDER BY key", self._last_event)

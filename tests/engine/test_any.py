@@ -70,10 +70,16 @@ def scenario_with_edits(simulate: Simulate, seed: int) -> None:
     rng = random.Random(seed)
     simulation = made(simulate, seed, rng, has_deaths=False)
     author = Author(rng)
+    functions = [*simulation.functions.values()]
     for _ in range(rng.randint(1, 4)):
         simulation.send(*any_events(rng, simulation.clock(), ["e", "f", "w", "v", "x"]))
         simulation.run(for_ms=rng.choice([1, 30, 300, 5_000]))
-        simulation.restart(*(author.changed(each) for each in simulation.functions.values()))
+        functions = [author.changed(each) for each in functions]
+        # What others invoke may be gone for a while.
+        gone = rng.choice(["", "", "c0", "c1", "c2"])
+        simulation.restart(*(each for each in functions if each.spec.id != gone))
+    simulation.run(for_ms=rng.choice([1, 1_000, 100_000]))
+    simulation.restart(*functions)
     simulation.run()
     assert simulation.engine.is_idle()
     check_over(simulation)

@@ -136,7 +136,7 @@ class Loading(StrEnum):
 class SimPool:
     """The Pool protocol without processes. `loading` is how it goes for each worker started; the rest is fine.
 
-    `lag` says how many milliseconds a message is on its way; those of one worker stay in order.
+    `lag` says how many milliseconds a message is on its way; those of one worker stay in order. Or a thread's turn.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class SimPool:
         self.said: list[tuple[int, ToEngine]] = []
         self._log = log
         self._loading = loading
-        self._lag = lag
+        self.lag = lag
         self._outbox: list[tuple[int, int, Arrival]] = []
         self._agenda: list[tuple[int, int, int, Callable[[], None]]] = []
         self._last: dict[tuple[int, str], int] = {}
@@ -261,7 +261,7 @@ class SimPool:
         return [each for each in self.executing() if each.real.is_parked]
 
     def _arrives_at(self, worker: int, direction: str) -> int:
-        at = max(self.clock() + self._lag(), self._last.get((worker, direction), 0))
+        at = max(self.clock() + self.lag(), self._last.get((worker, direction), 0))
         self._last[worker, direction] = at
         return at
 
