@@ -10,8 +10,10 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from fanout.engine.loop import DEFAULT_PARK_MS, Engine, Settings
@@ -29,6 +31,15 @@ _MOST_TICKS = 100_000
 
 class StuckError(AssertionError):
     """The engine spins, or waits for what can't come."""
+
+
+@lru_cache(maxsize=1)
+def _empty_journal() -> bytes:
+    """To make one takes longer than many a simulation."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "journal.db"
+        SqliteJournal(path).close()
+        return path.read_bytes()
 
 
 class CrashingJournal(SqliteJournal):
@@ -82,6 +93,8 @@ class Simulation:
         lag: Callable[[], int] = lambda: 0,
     ) -> None:
         self.path = folder / "journal.db"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path.write_bytes(_empty_journal())
         self.clock = Clock()
         self.chance = random.Random(seed)
         self.log: list[Entry] = []

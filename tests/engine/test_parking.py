@@ -349,7 +349,7 @@ def test_what_comes_while_a_run_leaves_is_not_lost(simulate: Simulate, at_ms: in
     at = simulation.clock() - BEGINNING
     simulation.run()
     (begun,) = simulation.begun("s")
-    assert begun - at <= 12
+    assert begun - at <= 20
     check(simulation)
 
 

@@ -31,8 +31,9 @@ from fanout.protocol import (
 )
 from fanout.worker.execution import Desk, Execution
 from fanout.worker.resting import rest_soon
-from tests.engine.executions import Playing, Waiter
+from tests.engine.executions import Playing
 from tests.engine.scripts import FOREVER, Clock, Entry, Faults, Function, What
+from tests.engine.strands import Waiter
 
 if TYPE_CHECKING:
     from fanout.worker.link import Link

@@ -140,8 +140,7 @@ def _each(connection: apsw.Connection, sql: str, rows: Sequence[tuple[Any, ...]]
     connection.executemany(sql, rows)
     changed = connection.total_changes() - before
     if changed != len(rows):
-        what = " ".join(sql.split()[:6])
-        raise RefusedError(f"refused {len(rows) - changed} of {len(rows)} changes (`{what}`)")
+        raise RefusedError(f"refused {len(rows) - changed} of {len(rows)} changes")
 
 
 def gathered(connection: apsw.Connection, run: int, step: str) -> str:
