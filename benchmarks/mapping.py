@@ -108,6 +108,7 @@ def _one_round(client: fanout.Client, journal_path: Path, running: Engine, items
     wall_s = time.monotonic() - began
     cpu_s = measure.tree_cpu_s(running.pid) + time.process_time() - cpu_before
     journal.close()
+    moments.append(Moment(items, measure.memory_by_process(running.pid)))
     check_counts(counts, {RunState.COMPLETED: items + 1})
     worker = _check(journal_path, items)
     parent_mb = tuple(_memory_mb(moments, worker, items * share // 100) for share in _SHARES)
@@ -136,5 +137,5 @@ def _check(journal_path: Path, items: int) -> int:
 
 
 def _memory_mb(moments: list[Moment], pid: int, ended: int) -> float:
-    """The memory of a process when so many items had ended; 0 if nobody looked after that."""
-    return next((each.memory_mb.get(pid, 0.0) for each in moments if each.ended >= ended), 0.0)
+    """The memory of a process when so many items had ended."""
+    return next(each.memory_mb.get(pid, 0.0) for each in moments if each.ended >= ended)

@@ -11,7 +11,7 @@ import msgspec
 
 import fanout
 from benchmarks import crowd, engine, measure
-from benchmarks.crowd import MAX_MEMORY_MB, MAX_START_S, Visit
+from benchmarks.crowd import Visit
 from benchmarks.measure import BenchmarkError, Deadline, figure, percentile
 from benchmarks.project.waiters import AWAITED
 from benchmarks.sending import EVENT, check_counts, counted
@@ -51,7 +51,9 @@ def run(options: Options) -> Result:
                 visits.append(Visit(running.start_s, measure.peak_mb(running.pid) - waiting.empty_mb))
             rounds.append(wakes[warm_up:])
         check_counts(counted(client, waiting.all), {RunState.COMPLETED: woken, RunState.WAITING: waiting.runs - woken})
-        settings = settings_of(place, client, runs=waiting.runs, repeats=repeats, rounds=options.rounds, events=1)
+        settings = settings_of(
+            place, client, runs=waiting.runs, repeats=repeats, rounds=options.rounds, events=1, payload_bytes=0
+        )
     figures = {
         f"{name}_p{percent}_ms": figure(
             *(percentile([getattr(each, f"{name}_ms") for each in wakes], percent) for wakes in rounds)
@@ -60,7 +62,7 @@ def run(options: Options) -> Result:
         for percent in (50, 99)
     }
     figures |= crowd.figures_of(waiting, visits)
-    crowd.check_limits(figures, {"memory_mb": MAX_MEMORY_MB, "start_s": MAX_START_S}, options)
+    crowd.check_limits(figures, crowd.LIMITS, options)
     return Result(figures, settings)
 
 
@@ -77,10 +79,10 @@ def _wake(client: fanout.Client, number: int, deadline: Deadline) -> Wake:
     client.send({"name": AWAITED, "data": {"n": number}})
     runs = client.wait([waiter], timeout_s)
     ended_ms = (time.perf_counter() - began) * 1000
-    return Wake(_resolved_at(runs, number) - sent_ms, ended_ms)
+    return Wake(resolved_at(runs, number) - sent_ms, ended_ms)
 
 
-def _resolved_at(runs: list[Run], number: int) -> float:
+def resolved_at(runs: list[Run], number: int) -> float:
     """When the one step of the one run was resolved, with the event of this number: in milliseconds.
 
     Raises:

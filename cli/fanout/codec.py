@@ -54,7 +54,7 @@ def encode_output(owner: str, value: Any, *, verb: str = "returned", most: int =
     try:
         encoded = _encode_json(value)
         # msgspec writes nan and inf as null, which would come back as None: only then is the value worth a walk.
-        not_finite = _not_finite(value) if b"null" in encoded else None
+        not_finite = _not_finite(value) if value is not None and b"null" in encoded else None
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise _unrecordable(f"{owner} {verb}", value, error) from None
     if len(encoded) > most:

@@ -14,10 +14,10 @@ import msgspec
 
 from fanout.durations import parse_duration
 from fanout.errors import CronError, ExpressionError, LoadError
-from fanout.events import RESERVED_PREFIX
 from fanout.flow import Batch, Concurrency, Debounce, Priority, RateLimit, Singleton, Throttle, rules_of
 from fanout.model import (
     NO_LIMITS,
+    RESERVED_PREFIX,
     Backoff,
     CancelRule,
     Catchup,
@@ -149,8 +149,8 @@ def function(
         priority: which run comes first.
         singleton: one run at a time.
         idempotency: a CEL expression over `event`; one run for each of its values in 24 hours.
-        catchup: what becomes of cron ticks that were missed: `latest` runs the newest, `none` none, `all` all of them
-            up to `catchup_limit`.
+        catchup: what becomes of cron ticks that were missed: `latest` runs the newest, `none` none, `all` all of them.
+        catchup_limit: how many ticks `all` runs at most, the newest ones.
         overlap: what becomes of a tick when the run of the one before is still going: `skip`, `queue` or `cancel`.
 
     Raises:

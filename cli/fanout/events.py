@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from fanout.errors import EventError
+from fanout.model import RESERVED_PREFIX
 
-RESERVED_PREFIX = "fanout/"
 FIELDS = ("name", "data", "id", "ts", "user", "v")
 MAX_TS = 10**14
 _EXAMPLE = 'an event is `{"name": "app/hello", "data": {}}`'

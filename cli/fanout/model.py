@@ -10,6 +10,9 @@ from typing import Any, Literal
 
 import msgspec
 
+RESERVED_PREFIX = "fanout/"
+"""Events whose names begin so are the engine's own."""
+
 
 class RunState(StrEnum):
     """A live run is queued, running or waiting; the other states are final."""

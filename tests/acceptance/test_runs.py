@@ -80,6 +80,7 @@ def test_filters_and_json(project: Project) -> None:
     project.send("app/go")
     everything = project.fanout("runs", "--json").json()["runs"]
     assert [run["function"] for run in everything] == ["works", "broken"]
+    assert all("steps" not in run for run in everything)
     assert [run["function"] for run in project.fanout("runs", "--failed", "--json").json()["runs"]] == ["broken"]
     assert [run["id"] for run in project.fanout("runs", "--function", "works", "--json").json()["runs"]] == [
         everything[0]["id"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -53,7 +54,7 @@ def test_one_failure_touches_no_other_function(project: Project) -> None:
     assert result.code == 1
     assert result.err == ""
     value = result.json()
-    assert list(value) == ["events", "runs"]
+    assert list(value) == ["events", "runs", "woken", "cancelled"]
     [event] = value["events"]
     assert event == {"id": event["id"], "name": "app/number", "duplicate": False}
     runs = {run["function"]: run for run in value["runs"]}
@@ -176,7 +177,9 @@ def test_an_event_nobody_listens_to_is_said(project: Project) -> None:
     project.write("@fanout.function(trigger=fanout.on('shop/order'))\ndef f(ctx): pass\n")
     result = project.fanout("send", "--name", "shop/ordre")
     assert result.code == 0
-    assert result.err == "hint: no function listens to `shop/ordre`; did you mean `shop/order`?\n"
+    assert result.err == (
+        "hint: no function listens to `shop/ordre`, and no run waits for it; did you mean `shop/order`?\n"
+    )
 
 
 def test_no_wait_only_stores_and_the_next_engine_runs_it(project: Project) -> None:
@@ -185,7 +188,7 @@ def test_no_wait_only_stores_and_the_next_engine_runs_it(project: Project) -> No
     assert stored.code == 0
     assert project.query("SELECT id FROM event") == [(stored.out.strip(),)]
     assert project.query("SELECT count(*) FROM run") == [(0,)]
-    project.send("app/other")
+    assert project.send("app/other").err == "1 event from before goes on as well\n"
     assert project.query("SELECT state, count(*) FROM run GROUP BY 1") == [("completed", 2)]
 
 
@@ -223,11 +226,12 @@ def test_ctrl_c_lets_the_step_end_and_keeps_what_is_left(project: Project) -> No
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert err.splitlines()[-1] == (
-        "hint: stopped: runs that are left are in the journal, and `fanout serve` goes on with them"
+        "hint: stopped: runs that are left are in the journal, and `fanout serve` or the next `fanout send` goes on "
+        "with them"
     )
     assert project.query("SELECT key, state FROM step") == [("wait", "completed")]
     assert len(project.notes()) == 1
-    project.send("app/nothing")
+    assert project.send("app/nothing").err == "1 run from before goes on as well\n"
     assert project.notes()[1:] == ["after"]
     assert project.query("SELECT state FROM run") == [("completed",)]
 
@@ -261,6 +265,68 @@ def test_with_an_engine_running_it_follows_that_one(project: Project) -> None:
         )
         (project.root / "go").touch()
         until(lambda: project.notes()[-1:] == ["after"], "the engine goes on")
+
+
+def test_what_functions_log_goes_to_stderr_with_their_names(project: Project) -> None:
+    project.write(
+        """
+        @fanout.function(trigger=fanout.on("app/log"))
+        def greet(ctx: Context):
+            ctx.step.run("log", lambda: ctx.logger.info("hello %s", ctx.event.data["name"]))
+            ctx.logger.debug("nobody sees this")
+        """
+    )
+    result = project.send("app/log", {"name": "Ada"})
+    assert (result.code, result.err) == (0, "greet: hello Ada\n")
+
+
+def test_data_may_come_from_a_file_or_stdin(project: Project) -> None:
+    project.write(FOUR)
+    (project.root / "n.json").write_text('\ufeff{"n": 2}')
+    from_file = project.fanout("send", "--name", "app/number", "--data", "@n.json", "--json")
+    from_stdin = project.fanout("send", "--name", "app/number", "--data", "-", "--json", stdin='{"n": 3}')
+    for result, output in ((from_file, 8), (from_stdin, 12)):
+        assert [run["output"] for run in result.json()["runs"] if run["function"] == "plain"] == [output]
+
+
+WAITS = """
+@fanout.function(trigger=fanout.on("app/nap"))
+def naps(ctx: Context):
+    note("begins")
+    ctx.step.sleep("nap", ctx.event.data["s"])
+"""
+
+
+def test_ctrl_c_while_all_waits_is_followed_at_once_and_says_once_who_goes_on(project: Project) -> None:
+    project.write(WAITS)
+    process = project.start("send", "--name", "app/nap", "--data", '{"s": 20}')
+    until(lambda: project.notes() != [], "the function begins")
+    until(lambda: project.query("SELECT state FROM run") == [("waiting",)], "it waits")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert re.sub(r"[0-9-]{10} |[0-9:]{8}", "T", err).replace("TT", "T") == (
+        "hint: `naps` sleeps until T\n"
+        "hint: stopped: runs that are left are in the journal, and `fanout serve` or the next `fanout send` goes on "
+        "with them\n"
+    )
+
+
+def test_long_waits_are_left_to_the_engine_that_runs_unless_a_time_is_given(project: Project) -> None:
+    project.write(WAITS)
+    with project.serving():
+        result = project.fanout("send", "--name", "app/nap", "--data", '{"s": 3600}')
+        assert result.code == 0
+        assert re.sub(r"[0-9-]{10} |[0-9:]{8}", "T", result.err).replace("TT", "T") == (
+            "hint: `naps` sleeps until T\n"
+            "hint: the engine that is running carries that on; after it `fanout serve`, or the next `fanout send`\n"
+        )
+        assert result.out.splitlines()[-1].endswith(": 1 waiting")
+        assert project.send("app/nap", {"s": 0.5}).json()["runs"][0]["state"] == "completed"
+        result = project.fanout("send", "--name", "app/nap", "--data", '{"s": 3600}', "--timeout", "1")
+        assert (result.code, result.err.splitlines()[-1]) == (
+            5, "hint: the time is over: runs that are left are in the journal, and the engine goes on with them",
+        )  # fmt: skip
 
 
 def test_two_sends_at_once_share_one_engine(project: Project) -> None:

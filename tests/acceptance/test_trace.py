@@ -64,7 +64,7 @@ TREE = (
     "│   │   └── app/shipped  <id>  <at>\n"
     "│   │       └── {mark}✓ tell  <at>  <took>  <short id>  ✓ note\n"
     "│   └── mail ×30  29 completed, 1 failed  <at>  <took>\n"
-    "│       └── ✗ mail  <at>  <took>  <short id>\n"
+    "│       └── ✗ mail[7]  <at>  <took>  <short id>\n"
     "│             ConnectionError: the server is away\n"
     "└── ✗ audit  <at>  <took>  <short id>\n"
     "      ValueError: no\n"
@@ -102,7 +102,8 @@ def test_json_is_flat_and_linked(orders: Project) -> None:
         "ship",
         "order",
     )
-    assert list(events[shipped]) == ["id", "name", "received_at", "origin"]
+    assert list(events[shipped]) == ["id", "name", "received_at", "origin", "duplicate"]
+    assert [run["item"] for run in runs.values() if run["function"] == "mail"] == list(range(30))
 
 
 def test_an_event_is_found_by_its_senders_id(project: Project) -> None:
@@ -148,8 +149,8 @@ def test_send_shows_children_under_their_parent_and_events_under_their_sender(pr
         "│   ├── ✓ ship  <took>  ✓ tell\n"
         "│   │   └── app/shipped  <id>\n"
         "│   │       └── ✓ tell  <took>  ✓ note\n"
-        "│   ├── ✓ mail  <took>\n"
-        "│   └── ✓ mail  <took>\n"
+        "│   ├── ✓ mail[0]  <took>\n"
+        "│   └── ✓ mail[1]  <took>\n"
         "└── ✓ audit  <took>  ✓ ship\n"
         "    └── ✓ ship  <took>  ✓ tell\n"
         "        └── app/shipped  <id>\n"

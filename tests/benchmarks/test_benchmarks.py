@@ -14,27 +14,34 @@ import pytest
 
 from benchmarks import measure
 from benchmarks.catalogue import WORKLOADS
+from benchmarks.crowd import check_limits
 from benchmarks.measure import BenchmarkError, Deadline, figure, percentile
 from benchmarks.report import json_line, table
-from benchmarks.sending import check_runs
-from benchmarks.settings import Result, Sample
-from fanout.model import Run, RunState, Step, StepState
+from benchmarks.sending import check_counts, check_runs
+from benchmarks.settings import Options, Result, Sample
+from benchmarks.waits import resolved_at
+from fanout.model import Run, RunState, Step, StepKind, StepState
 
 FENCE_S = 120
 TOP = Path(__file__).parents[2]
 SETTINGS = {"cores", "processes", "slots", "synchronous", "payload_bytes", "fanout", "python", "sqlite", "system"}
 FAN_OUT = {"events_per_s", "runs_per_s", "steps_per_s", "wall_s", "cpu_s"}
 PEAK, MEMORY = ({"peak_mb"}, {"memory_mb"}) if measure.can_see_processes() else (set[str](), set[str]())
+CROWD = {"start_s", "start_empty_s", "bytes_a_run", "waiting_per_s"} | ({"memory_mb", "making_mb"} if MEMORY else set())
+MAPPED = {"cpu_s", "engine_peak_mb", "parent_peak_mb", "parent_10_mb", "parent_50_mb", "parent_90_mb"}
 FIGURES = {
     "W1": FAN_OUT | PEAK,
     "W1a": FAN_OUT | PEAK,
     "W2": {"p50_ms", "p99_ms", "wall_s"},
     "W3": {"wall_s", "cpu_s", "version_s"},
+    "W4": {"items_per_s", "wall_s"} | (MAPPED if MEMORY else set()),
+    "W5": {"ended_p50_ms", "ended_p99_ms", "resolved_p50_ms", "resolved_p99_ms"} | CROWD,
     "W6": {"mb_per_s", "wall_s"} | PEAK,
     "W7": {"start_s", "start_empty_s", "runs_per_s", "w1_runs_per_s", "ratio", "wall_s", "prepare_s"}
     | MEMORY
     | ({"memory_200k_mb"} if MEMORY else set()),
     "W8": {"runs_per_s", "steps_per_s", "ratio", "wall_s", "samples"} | MEMORY,
+    "W9": {"late_p50_ms", "late_p99_ms", "late_max_ms"} | CROWD,
 }
 
 
@@ -77,6 +84,20 @@ def test_a_cold_send_is_a_whole_process(tmp_path: Path) -> None:
     assert figures["wall_s"] > figures["version_s"] > 0
 
 
+def test_a_map_gives_its_items_a_second(tmp_path: Path) -> None:
+    figures = figures_of(tmp_path, "W4", "--scale", "0.02")
+    assert figures["items_per_s"] == pytest.approx(1000 / figures["wall_s"], rel=0.01)
+    if MEMORY:
+        assert figures["parent_peak_mb"] >= figures["parent_10_mb"] > 1
+
+
+def test_an_event_wakes_the_run_that_waits_for_it(tmp_path: Path) -> None:
+    figures = figures_of(tmp_path, "W5", "--scale", "0.02")
+    assert 0 < figures["ended_p50_ms"] <= figures["ended_p99_ms"]
+    assert figures["resolved_p50_ms"] < figures["ended_p50_ms"]
+    assert 0 < figures["bytes_a_run"] < 2000
+
+
 def test_payload_gives_megabytes_a_second(tmp_path: Path) -> None:
     figures = figures_of(tmp_path, "W6", "--scale", "0.02")
     assert figures["mb_per_s"] == pytest.approx(4 / figures["wall_s"], rel=0.01)
@@ -92,6 +113,12 @@ def test_a_soak_is_sampled_ten_times(tmp_path: Path) -> None:
     assert [sample["runs"] for sample in figures["samples"]] == [9 * number for number in range(1, 11)]
 
 
+def test_sleepers_are_woken_beside_others_that_sleep_on(tmp_path: Path) -> None:
+    figures = figures_of(tmp_path, "W9", "--scale", "0.01")
+    assert 0 <= figures["late_p50_ms"] <= figures["late_p99_ms"] <= figures["late_max_ms"]
+    assert 0 < figures["bytes_a_run"] < 2000
+
+
 def test_no_argument_lists_the_workloads(tmp_path: Path) -> None:
     done = benchmarks(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -99,9 +126,11 @@ def test_no_argument_lists_the_workloads(tmp_path: Path) -> None:
 
 
 def test_an_unknown_workload_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
-    done = benchmarks(tmp_path, "W1", "W4")
+    done = benchmarks(tmp_path, "W1", "W0")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: there is no workload `W4`\nhint: there are W1, W1a, W2, W3, W6, W7, W8\n"
+    assert done.stderr == (
+        "error: there is no workload `W0`\nhint: there are W1, W1a, W2, W3, W4, W5, W6, W7, W8, W9\n"
+    )
 
 
 def test_a_workload_that_takes_too_long_fails(tmp_path: Path) -> None:
@@ -114,7 +143,7 @@ def test_a_workload_that_takes_too_long_fails(tmp_path: Path) -> None:
 def a_run(state: RunState = RunState.COMPLETED, *outputs: bytes) -> Run:
     steps = tuple(
         Step(
-            name=str(number), state=StepState.COMPLETED, attempts=1, started_at=1, ended_at=2,
+            name=str(number), kind=StepKind.RUN, state=StepState.COMPLETED, attempts=1, started_at=1, ended_at=2,
             output=msgspec.Raw(output),
         )
         for number, output in enumerate(outputs)
@@ -146,6 +175,52 @@ def test_a_workload_can_fail(runs: list[Run], message: str) -> None:
     with pytest.raises(BenchmarkError) as caught:
         check_runs(runs, expected=1, steps=1, payload_bytes=3)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({}, "there should be 2 completed runs, there are: none"),
+        (
+            {RunState.COMPLETED: 1, RunState.WAITING: 1},
+            "there should be 2 completed runs, there are: 1 completed, 1 waiting",
+        ),
+    ],
+)
+def test_other_states_than_expected_are_an_error(counts: dict[RunState, int], message: str) -> None:
+    with pytest.raises(BenchmarkError) as caught:
+        check_counts(counts, {RunState.COMPLETED: 2, RunState.WAITING: 0})
+    assert str(caught.value) == message
+
+
+ANSWER = b'{"id":"E","name":"bench/answer","ts":1,"data":{"n":7}}'
+
+
+def test_a_wait_was_resolved_by_its_own_event() -> None:
+    assert resolved_at([a_run(RunState.COMPLETED, ANSWER)], 7) == 2.5
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [],
+        [a_run(RunState.WAITING, ANSWER)],
+        [a_run(RunState.COMPLETED, b"null")],
+        [a_run(RunState.COMPLETED, ANSWER.replace(b"7", b"8"))],
+        [a_run(RunState.COMPLETED, ANSWER), a_run(RunState.COMPLETED, ANSWER)],
+    ],
+)
+def test_a_wait_that_was_not_is_an_error(runs: list[Run]) -> None:
+    with pytest.raises(BenchmarkError, match="the run of event 7 was not completed by the event that it waited for"):
+        resolved_at(runs, 7)
+
+
+def test_limits_are_for_medians_at_the_whole_size() -> None:
+    limits = {"start_s": 2.0, "not_measured_here": 1.0}
+    check_limits({"start_s": figure(1, 1.9, 9)}, limits, Options())
+    check_limits({"start_s": figure(9)}, limits, Options(scale=0.5))
+    with pytest.raises(BenchmarkError, match=r"^`start_s` is 2, it has to be below 2$"):
+        check_limits({"start_s": figure(1, 2, 2)}, limits, Options())
 
 
 def test_figures_are_medians_with_their_extremes() -> None:

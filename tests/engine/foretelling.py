@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from tests.engine.scripts import (
@@ -89,7 +90,7 @@ class _Teller:
         for part in script:
             match part:
                 case Step():
-                    state = self._reach(path, part.name, lambda _number, step=part: self._step(step))
+                    state = self._reach(path, part.name, partial(self._step, part))
                     self._raise_unless(state == "completed" or part.is_caught)
                 case Body():
                     self._body(part)
@@ -98,8 +99,7 @@ class _Teller:
                 case Sleep() | Await() | Send():
                     self._reach(path, part.name, lambda _number: ("completed", 1))
                 case Invoke() | Map():
-                    where = path, part.name
-                    state = self._reach(path, part.name, lambda number, at=where: (self._invoked(at, number), 1))
+                    state = self._reach(path, part.name, partial(self._child, (path, part.name)))
                     self._raise_unless(state == "completed" or part.is_caught)
                 case Parallel():
                     self._parallel(part, path)
@@ -118,7 +118,10 @@ class _Teller:
         if not is_fine:
             raise _FailedError(FATAL)
 
-    def _step(self, step: Step) -> Told:
+    def _child(self, where: Where, number: int) -> Told:
+        return self._invoked(where, number), 1
+
+    def _step(self, step: Step, _number: int) -> Told:
         if step.deaths == FOREVER:
             raise _CrashedError
         most = self._made.spec.retries + 1

@@ -63,11 +63,15 @@ class Step(NamedTuple):
 
 
 class Body(NamedTuple):
-    """Code between steps, with an outcome for each of the run's attempts."""
+    """Code between steps, with an outcome for each of the run's attempts.
+
+    `is_hidden`: a task waits for something of which nobody can know, no timer and no thread.
+    """
 
     outcomes: tuple[Outcome, ...] = (OK,)
     takes_ms: int = 0
     deaths: int = 0
+    is_hidden: bool = False
 
 
 class Silent(NamedTuple):
@@ -252,6 +256,12 @@ class Faults:
         """Workers go on with what has reached them, until they see that the engine is gone."""
         self.commits = 0
         self.sends = 0
+
+    @classmethod
+    def at(cls, where: str, number: int, *, linger: bool = True) -> Faults:
+        """One crash: `before` or `after` this commit, or at this `sending`."""
+        places = {name: [number] if name == where else [] for name in ("before", "after", "sending")}
+        return cls(**places, linger=linger)
 
     def commit(self, do: Callable[[], None]) -> None:
         self.commits += 1

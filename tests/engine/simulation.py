@@ -10,8 +10,10 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from fanout.engine.loop import DEFAULT_PARK_MS, Engine, Settings
@@ -26,11 +28,19 @@ APP = "test"
 _PATIENCE_TICKS = 400
 _SPINS = 20
 _MOST_TICKS = 100_000
-_NOTED = {StepState.COMPLETED: What.RECORDED, StepState.WAITING: What.WAITS}
 
 
 class StuckError(AssertionError):
     """The engine spins, or waits for what can't come."""
+
+
+@lru_cache(maxsize=1)
+def _empty_journal() -> bytes:
+    """To make one takes longer than many a simulation."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "journal.db"
+        SqliteJournal(path).close()
+        return path.read_bytes()
 
 
 class CrashingJournal(SqliteJournal):
@@ -89,6 +99,8 @@ class Simulation:
         watch: Callable[[SimPool], None] = lambda _pool: None,
     ) -> None:
         self.path = folder / "journal.db"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path.write_bytes(_empty_journal())
         self.clock = Clock()
         self.chance = random.Random(seed)
         self.log: list[Entry] = []
@@ -157,18 +169,22 @@ class Simulation:
         self.open()
 
     def committed(self, writes: Writes) -> None:
-        now = self.clock()
-        self._note_events()
-        self.log += [
-            Entry(_NOTED[StepState(step.state)], now, self.run_id(step.run), step.key, step.attempts, step.output or "")
-            for step in writes.steps
-            if step.state in _NOTED
-        ]
+        """Write down what is durable now. Of one commit, what has come ended what waited, and came before what waits."""
+        self._note_steps(writes, StepState.COMPLETED, What.RECORDED)
         came = [(step.run, step.key) for step in writes.resolved] + [(run, key) for _, run, key in writes.gathered]
         for run, key in came:
             found = self.rows("SELECT output FROM step WHERE run = ? AND key = ? AND state = 'completed'", run, key)
-            self.log += [Entry(What.RECORDED, now, self.run_id(run), key, 1, output) for (output,) in found]
+            self.log += [Entry(What.RECORDED, self.clock(), self.run_id(run), key, 1, output) for (output,) in found]
+        self._note_events()
+        self._note_steps(writes, StepState.WAITING, What.WAITS, but=came)
         self._check_room(writes)
+
+    def _note_steps(self, writes: Writes, state: StepState, what: What, but: Sequence[tuple[int, str]] = ()) -> None:
+        self.log += [
+            Entry(what, self.clock(), self.run_id(step.run), step.key, step.attempts, step.output or "")
+            for step in writes.steps
+            if step.state == state and (step.run, step.key) not in but
+        ]
 
     def _note_events(self) -> None:
         new = self.rows("SELECT key, received_at FROM event WHERE key > ? ORDER BY key", self._last_event)
@@ -260,8 +276,9 @@ class Simulation:
 
     def _fence(self, ahead: int) -> None:
         self._spins = self._spins + 1 if ahead <= self.clock() else 0
-        idle = [each for each in self.pool.executing() if each.is_idle() and not each.real.is_parked]
-        assert not idle or self.engine.is_stopping, "an execution waits for steps alone, and keeps its slot"
+        if ahead > self.clock() and not self.engine.is_stopping:
+            idle = [each for each in self.pool.executing() if each.is_idle() and not each.real.is_parked]
+            assert not idle, "an execution waits for steps alone, and keeps its slot"
         self._idle = self._idle + 1 if self.pool.next_at() is None and not self._is_at_rest() else 0
         if self._spins > _SPINS:
             raise StuckError("the engine spins")

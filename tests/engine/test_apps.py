@@ -145,9 +145,9 @@ def test_workers_go_from_an_app_that_has_had_a_backlog_to_one_that_has_one(simul
     simulation.run(for_ms=200)
     sizes = {app: simulation.pool.size(app) for app in ("shop", "billing")}
     assert sizes == {"shop": 2, "billing": 2}
+    assert len({worker for worker, message in simulation.pool.sent if isinstance(message, ShutDown)}) == 1
     simulation.run()
     assert {state for _, state in states(simulation)} == {"completed"}
-    assert len({worker for worker, message in simulation.pool.sent if isinstance(message, ShutDown)}) == 1
     # It was no death: nobody was charged.
     assert simulation.rows("SELECT sum(crashes), count(*) FROM run") == [(0, 120)]
 

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from tests.engine.checker import FINAL, check, check_history, check_run
-from tests.engine.conftest import Simulate
+from fanout.engine.loop import DEFAULT_PARK_MS
+from fanout.model import CancelRule, TimeLimits
+from tests.engine.checker import check
+from tests.engine.conftest import Simulate, every_parking
 from tests.engine.scripts import (
     BEGINNING,
     FAIL,
     FATAL,
-    FOREVER,
     OK,
+    Await,
     Body,
-    Fail,
     Faults,
     Function,
-    Outcome,
+    Invoke,
+    Map,
+    Obey,
+    Send,
+    Sleep,
     Step,
-    What,
     event,
     function,
+    items,
+    parallel,
 )
 from tests.engine.simulation import Simulation
 
@@ -49,26 +56,85 @@ def mixed(simulation: Simulation) -> None:
     simulation.run()
 
 
-def one_crash(folder: Path, faults: Faults) -> Simulation:
-    simulation = Simulation(folder, *MIXED, faults=faults)
+WAITING = (
+    function("sleeps", Step("one"), Sleep(60), Step("two"), timeouts=TimeLimits(10_000, 10_000, 5_000)),
+    function(
+        "hears", parallel(Await("f", 500, match="data.n"), (Step("s", (FAIL, OK)), Send((event("g"),)))), Step("end"),
+        backoff=(0.03,), is_async=True,
+    ),
+    function("invokes", Invoke("child", '{"item":9}'), Invoke("broken", is_caught=True), Step("after")),
+    function("collects", Map("child", items(1, of=3, takes_ms=5), 2, is_collecting=True), Send((event("g"),))),
+    function("stops", Map("child", items(0, of=4, takes_ms=15), 3, is_caught=True), is_async=True),
+    function("child", Obey(), Step("c", takes_ms=3), Sleep(11), on=[]),
+    function("broken", Body((FATAL,)), on=[], on_failure="rescue"),
+    function("rescue", Step("r"), on=[]),
+    function("listens", Step("l"), on=["fanout/function.failed"]),
+    function("g", Step("s"), on=["g"]),
+    function("stopped", Sleep(5_000), Step("never"), cancel_on=(CancelRule("f"),)),
+)  # fmt: skip
+
+
+def waiting(simulation: Simulation) -> None:
+    """All that a run can wait for, and all that can come of it."""
+    simulation.send(event("e", n=1))
+    simulation.run(for_ms=200)
+    simulation.send(event("f", n=2), event("f", n=1))
+    simulation.run()
+
+
+def check_waiting(simulation: Simulation) -> None:
+    stopped = {run for (run,) in simulation.rows("SELECT key FROM run WHERE function = 'stopped'")}
+    check(simulation, cancelled=stopped)
+    states = "SELECT function, group_concat(DISTINCT state) FROM run GROUP BY function"
+    assert dict(simulation.rows(states)) | {"child": ""} == {
+        **dict.fromkeys(("sleeps", "hears", "invokes", "collects", "stops", "rescue", "listens", "g"), "completed"),
+        "broken": "failed",
+        "stopped": "cancelled",
+        "child": "",
+    }
+    ((heard,),) = simulation.rows("SELECT output FROM step WHERE kind = 'wait'")
+    assert json.loads(heard)["data"] == {"n": 1}
+    assert simulation.rows("SELECT count(*) FROM run WHERE function = 'g'") == [(2,)]
+
+
+class Scenario(NamedTuple):
+    functions: tuple[Function, ...]
+    act: Callable[[Simulation], None]
+    check: Callable[[Simulation], None]
+    effects: int
+    """More commits and more sendings than this."""
+
+
+SCENARIOS = {"mixed": Scenario(MIXED, mixed, check, 50), "waiting": Scenario(WAITING, waiting, check_waiting, 30)}
+
+
+def one_crash(scenario: str, folder: Path, faults: Faults, park_ms: int) -> Simulation:
+    simulation = Simulation(folder, *SCENARIOS[scenario].functions, faults=faults, park_ms=park_ms, slots=1)
     try:
-        mixed(simulation)
-        check(simulation)
+        SCENARIOS[scenario].act(simulation)
+        SCENARIOS[scenario].check(simulation)
     finally:
         simulation.close()
     return simulation
 
 
-@pytest.mark.parametrize("linger", [True, False], ids=["workers go on a little", "workers end at once"])
+@pytest.mark.parametrize(
+    ("linger", "park_ms"),
+    [(True, DEFAULT_PARK_MS), (False, 0)],
+    ids=["workers go on a little", "workers end at once and nothing is parked"],
+)
 @pytest.mark.parametrize("where", ["before", "after", "sending"])
-def test_a_crash_at_any_effect_changes_nothing(tmp_path: Path, where: str, linger: bool) -> None:
-    quiet = one_crash(tmp_path / "quiet", Faults())
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_crash_at_any_effect_changes_nothing(
+    tmp_path: Path, scenario: str, where: str, linger: bool, park_ms: int
+) -> None:
+    quiet = one_crash(scenario, tmp_path / "quiet", Faults(), park_ms)
     effects = quiet.faults.sends if where == "sending" else quiet.faults.commits
-    assert effects >= 50
+    assert effects > SCENARIOS[scenario].effects
     assert quiet.engines == 1
     for number in range(1, effects + 1):
         try:
-            simulation = one_crash(tmp_path / str(number), Faults(linger=linger, **{where: [number]}))
+            simulation = one_crash(scenario, tmp_path / str(number), Faults.at(where, number, linger=linger), park_ms)
         except Exception as error:
             raise AssertionError(f"a crash {where} {number} of {effects}") from error
         assert simulation.engines == 2
@@ -90,10 +156,13 @@ def test_what_is_executed_once_more_after_a_crash_had_not_been_recorded(simulate
     assert begun == [(1, 1), (1, 1), (1, 1), (2, 1), (1, 2)]
 
 
-def test_crash_after_crash(simulate: Simulate) -> None:
-    simulation = simulate(*MIXED, faults=Faults(before=range(1, 200, 7), after=range(2, 200, 7)))
-    mixed(simulation)
-    check(simulation)
+@every_parking
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_crash_after_crash(simulate: Simulate, scenario: str) -> None:
+    faults = Faults(before=range(1, 200, 5), after=range(2, 200, 5))
+    simulation = simulate(*SCENARIOS[scenario].functions, faults=faults, slots=1)
+    SCENARIOS[scenario].act(simulation)
+    SCENARIOS[scenario].check(simulation)
     assert simulation.engines > 20
 
 
@@ -104,121 +173,3 @@ def test_an_engine_that_never_gets_further_than_one_commit_still_gets_there(simu
     simulation.send(event(), event())
     simulation.run()
     check(simulation)
-
-
-# Any scenario.
-
-
-def any_outcomes(rng: random.Random) -> tuple[Outcome, ...]:
-    return tuple(
-        rng.choices([OK, FAIL, FATAL, Fail(retry_after_ms=rng.choice([0, 30, 5_000]))], [12, 4, 1, 1])[0]
-        for _ in range(rng.randint(1, 4))
-    )
-
-
-def any_script(rng: random.Random) -> Iterator[Step | Body]:
-    # One part at most: three deaths are too many, wherever they come.
-    deadly = rng.randint(0, 30)
-    for number in range(rng.randint(0, 5)):
-        deaths = rng.choice([1, 2, FOREVER]) if number == deadly else 0
-        if rng.random() < 0.75:
-            takes_ms = rng.choice([0, 0, 1, 3, 40, 700])
-            yield Step(rng.choice("stuv"), any_outcomes(rng), takes_ms, deaths, rng.random() < 0.3)
-        else:
-            yield Body(any_outcomes(rng), rng.choice([0, 0, 5]), deaths)
-
-
-def any_function(rng: random.Random, name: str) -> Function:
-    return function(
-        name,
-        *any_script(rng),
-        on=rng.choice([["e"], ["f"], ["e", "f"]]),
-        retries=rng.randint(0, 3),
-        backoff=rng.choice([(0.0,), (0.01, 0.3), (2.0,), None]),
-        is_async=rng.random() < 0.4,
-    )
-
-
-def any_faults(rng: random.Random) -> Faults:
-    crashes = rng.choice([0, 1, 3, 10])
-    return Faults(
-        before=rng.sample(range(1, 80), crashes),
-        after=rng.sample(range(1, 80), crashes),
-        sending=rng.sample(range(1, 120), crashes),
-        linger=rng.random() < 0.5,
-    )
-
-
-@pytest.mark.parametrize("seed", range(200))
-def test_any_scenario_with_any_crashes(simulate: Simulate, seed: int) -> None:
-    rng = random.Random(seed)
-    simulation: Simulation = simulate(
-        *[any_function(rng, f"f{number}") for number in range(rng.randint(1, 5))],
-        processes=rng.randint(1, 3),
-        slots=rng.randint(1, 4),
-        seed=seed,
-        faults=any_faults(rng),
-    )
-    for _ in range(rng.randint(1, 4)):
-        simulation.send(
-            *[
-                event(rng.choice(["e", "f", "nobody"]), ts=simulation.clock() + rng.choice([-5, 0, 20, 9_000]))
-                for _ in range(rng.randint(1, 6))
-            ]
-        )
-        simulation.run(for_ms=rng.choice([1, 30, 300]))
-    simulation.run()
-    check(simulation)
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_any_scenario_with_requests_and_crashes(simulate: Simulate, seed: int) -> None:
-    """Whatever is cancelled and replayed when: all ends, nothing is done twice, others don't notice."""
-    rng = random.Random(seed)
-    simulation: Simulation = simulate(
-        *[any_function(rng, f"f{number}") for number in range(rng.randint(1, 4))],
-        processes=rng.randint(1, 3),
-        slots=rng.randint(1, 4),
-        seed=seed,
-        faults=any_faults(rng),
-    )
-    asked: set[int] = set()
-    for _ in range(rng.randint(2, 6)):
-        simulation.send(*[event(rng.choice(["e", "f"])) for _ in range(rng.randint(1, 4))])
-        simulation.run(for_ms=rng.choice([1, 30, 300]))
-        runs = rng.choices([*simulation.states(), 99], k=rng.randint(0, 3))
-        if rng.random() < 0.5:
-            simulation.cancel(*runs)
-            asked.update(runs)
-        else:
-            simulation.replay(*runs, again=rng.random() < 0.2)
-    simulation.run()
-    assert set(simulation.states().values()) <= FINAL
-    assert simulation.rows("SELECT key FROM request WHERE handled_at IS NULL") == []
-    assert simulation.engine.is_idle()
-    check_history(simulation)
-    for key, function_id, state, replay_of in simulation.rows("SELECT key, function, state, replay_of FROM run"):
-        assert state != "cancelled" or key in asked
-        if replay_of is not None:
-            carried = {step for step, (state, _) in simulation.steps(replay_of).items() if state == "completed"}
-            begun = {each.step for each in simulation.entries(What.BEGIN) if each.run == simulation.run_id(key)}
-            assert not carried & begun
-        elif state != "cancelled":
-            check_run(simulation, key, simulation.functions[function_id])
-
-
-def test_the_scenarios_reach_what_they_are_for(simulate: Simulate) -> None:
-    """The random ones are worth their time only while they crash, die, fail and complete."""
-    rng = random.Random(1)
-    simulation: Simulation = simulate(
-        *[any_function(rng, f"f{number}") for number in range(100)], processes=2, slots=4, faults=Faults(after=[5, 9])
-    )
-    simulation.send(event("e"), event("f"))
-    simulation.run()
-    check(simulation)
-    assert {what for what in What if simulation.entries(what)} == set(What)
-    assert set(simulation.rows("SELECT DISTINCT state, reason FROM run")) == {
-        ("completed", None),
-        ("failed", None),
-        ("failed", "crashed"),
-    }

@@ -35,9 +35,7 @@ def test_events_are_sent_with_their_step_and_routed_like_others(simulate: Simula
     ]
     ids = [id_ for (id_,) in simulation.rows("SELECT id FROM event ORDER BY key")]
     assert [simulation.outputs(1)[key] for key in ("send", "send#2")] == [ids[1:3], ids[3:4]]
-    assert {function: state for function, state in simulation.rows("SELECT function, state FROM run")} == dict.fromkeys(
-        "abcd", "completed"
-    )
+    assert {*simulation.rows("SELECT function, state FROM run")} == {(name, "completed") for name in "abcd"}
     check(simulation)
 
 
@@ -51,9 +49,9 @@ def test_a_crash_at_any_effect_sends_nothing_twice_and_loses_nothing(
     quiet.run()
     sent = quiet.rows("SELECT name, data, origin FROM event ORDER BY key")
     effects = quiet.faults.sends if where == "sending" else quiet.faults.commits
-    assert effects > 8
+    assert effects >= 8
     for number in range(1, effects + 1):
-        simulation = simulate(*functions(is_async=is_async), faults=Faults(**{where: [number]}))
+        simulation = simulate(*functions(is_async=is_async), faults=Faults.at(where, number))
         simulation.send()
         simulation.run()
         assert sorted(simulation.rows("SELECT name, data, origin FROM event ORDER BY key")) == sorted(sent), number
@@ -74,9 +72,10 @@ def test_a_given_id_that_a_step_sends_is_a_duplicate_for_the_same_function(simul
     )
     simulation.send(event("f", id="y"), event("e"))
     simulation.run()
-    assert simulation.rows("SELECT id FROM run JOIN event ON event = event.key WHERE function = 'b'".replace(
-        "SELECT id", "SELECT event.id"
-    )) == [("y",), ("x",)]  # fmt: skip
+    assert simulation.rows("SELECT event.id FROM run JOIN event ON event = event.key WHERE function = 'b'") == [
+        ("y",),
+        ("x",),
+    ]
 
 
 def test_an_event_with_a_future_ts_delays_its_run(simulate: Simulate) -> None:

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from fanout import protocol
 from fanout.errors import LoadError
-from fanout.model import Failure, StepKind, StepState
+from fanout.model import Failure, StepState
 from fanout.protocol import (
-    MapItems,
     Parked,
-    RunCompleted,
-    RunEvicted,
-    RunFailed,
     Start,
-    StepCompleted,
     StepFailed,
-    StepRunning,
-    StepWaits,
-    ToEngine,
-    Unpark,
 )
 from tests.engine.checker import check, check_history
 from tests.engine.conftest import Simulate, every_parking
@@ -272,7 +262,9 @@ def test_a_neighbour_that_was_cancelled_is_still_a_suspect(simulate: Simulate) -
 
 def test_a_retry_keeps_its_time_when_the_worker_dies_while_the_run_leaves(simulate: Simulate) -> None:
     simulation = simulate(function("a", Silent(), backoff=(100.0,)))
-    claim = _started(simulation)
+    simulation.send()
+    simulation.run(lambda: simulation.pool.executing() != [])
+    claim = simulation.pool.executing()[0].claim
     now = simulation.clock()
     simulation.pool.post(1, StepFailed(claim, "s", "", 1, 1, Failure("Broken", ""), now, now, True, None))
     simulation.pool.post(1, Parked(claim, ("s",)))
@@ -282,6 +274,18 @@ def test_a_retry_keeps_its_time_when_the_worker_dies_while_the_run_leaves(simula
     assert simulation.rows("SELECT run.state, crashes, step.due_at FROM run JOIN step ON run = run.key") == [
         ("waiting", 0, now + 100_000)
     ]
+
+
+def test_a_step_that_was_running_in_a_dead_worker_is_an_attempt_again(simulate: Simulate) -> None:
+    simulation = simulate(function("a", Step("s", takes_ms=600, deaths=1)))
+    simulation.send()
+    simulation.run(lambda: simulation.entries(What.DEATH) != [])
+    simulation.run(lambda: len(simulation.entries(What.START)) == 2)
+    _, start = [message for _, message in simulation.pool.sent if isinstance(message, Start)]
+    assert [(each.key, each.state, each.attempts) for each in start.steps] == [("s", StepState.RUNNING, 0)]
+    simulation.run()
+    assert simulation.steps(1) == {"s": ("completed", 1)}
+    check(simulation)
 
 
 # Loading.
@@ -349,78 +353,3 @@ def test_a_worker_never_gets_more_than_its_slots(simulate: Simulate) -> None:
     simulation.send(*[event()] * 50)
     simulation.run()
     assert max(len(each.companions) for each in simulation.entries(What.START)) == 2
-
-
-# Words of the dead.
-
-
-def _started(simulation: Simulation) -> int:
-    simulation.send()
-    simulation.run(lambda: simulation.pool.executing() != [])
-    return simulation.pool.executing()[0].claim
-
-
-_SENT = protocol.SentEvent("x", False, "f", None, "{}", None, None)
-
-
-def _said_under(claim: int) -> list[ToEngine]:
-    now, failure = 1, Failure("Broken", "late")
-    return [
-        StepRunning(claim, "s", "", 1, now),
-        StepCompleted(claim, 1, "s", "", 1, 1, '"late"', now, now),
-        StepCompleted(claim, 1, "s", "", 1, 1, '["x"]', now, now, StepKind.SEND, (_SENT,)),
-        StepFailed(claim, "s", "", 1, 1, failure, now, now, True, None),
-        StepWaits(claim, "s", "", 1, now, protocol.Sleep(10**15)),
-        StepWaits(claim, "s", "", 1, now, protocol.EventWait("f", 10**15, None, None)),
-        StepWaits(claim, "s", "", 1, now, protocol.Invoke("a", "{}", None)),
-        StepWaits(claim, "s", "", 1, now, protocol.Map("a", 10, False)),
-        MapItems(claim, "s", 0, (("{}", None),), True),
-        Parked(claim, ("s",)),
-        Unpark(claim),
-        RunFailed(claim, failure, False, None),
-        RunEvicted(claim),
-        RunCompleted(claim, '"late"'),
-    ]
-
-
-@pytest.mark.parametrize("kind", range(14))
-def test_what_comes_under_a_lost_claim_changes_nothing(simulate: Simulate, kind: int) -> None:
-    simulation = simulate(function("a", Silent()))
-    claim = _started(simulation)
-    simulation.pool.lose(1)
-    simulation.run(lambda: [each.claim for each in simulation.pool.executing()] == [claim + 1])
-    before = _everything(simulation)
-    commits, sent = simulation.faults.commits, len(simulation.pool.sent)
-    simulation.pool.post(1, _said_under(claim)[kind])
-    simulation.tick()
-    assert simulation.faults.commits == commits
-    assert len(simulation.pool.sent) == sent
-    assert _everything(simulation) == before
-
-
-@pytest.mark.parametrize("kind", range(14))
-def test_what_comes_under_a_claim_that_has_ended_changes_nothing(simulate: Simulate, kind: int) -> None:
-    simulation = simulate(function("a", Step("s")))
-    simulation.send()
-    simulation.run()
-    before = _everything(simulation)
-    simulation.pool.post(1, _said_under(1)[kind])
-    simulation.tick()
-    assert _everything(simulation) == before
-
-
-def _everything(simulation: Simulation) -> list[tuple[object, ...]]:
-    tables = ("event", "run", "step", "failure", "wait", "map")
-    return [row for table in tables for row in simulation.rows(f"SELECT * FROM {table}")]
-
-
-def test_a_step_that_was_running_in_a_dead_worker_is_an_attempt_again(simulate: Simulate) -> None:
-    simulation = simulate(function("a", Step("s", takes_ms=600, deaths=1)))
-    simulation.send()
-    simulation.run(lambda: simulation.entries(What.DEATH) != [])
-    simulation.run(lambda: len(simulation.entries(What.START)) == 2)
-    _, start = [message for _, message in simulation.pool.sent if isinstance(message, Start)]
-    assert [(each.key, each.state, each.attempts) for each in start.steps] == [("s", StepState.RUNNING, 0)]
-    simulation.run()
-    assert simulation.steps(1) == {"s": ("completed", 1)}
-    check(simulation)

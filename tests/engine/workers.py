@@ -19,6 +19,7 @@ from fanout.protocol import (
     Load,
     LoadFailed,
     Recorded,
+    RecordedStep,
     Resume,
     ShutDown,
     Start,
@@ -29,9 +30,11 @@ from fanout.protocol import (
     to_engine_decoder,
     to_worker_decoder,
 )
-from fanout.worker.execution import Desk
-from tests.engine.executions import Playing, Waiter
+from fanout.worker.execution import Desk, Execution
+from fanout.worker.resting import rest_soon
+from tests.engine.executions import Playing
 from tests.engine.scripts import FOREVER, Clock, Entry, Faults, Function, What
+from tests.engine.strands import Waiter
 
 if TYPE_CHECKING:
     from fanout.worker.link import Link
@@ -85,10 +88,10 @@ class SimWorker:
                     self._wake(number)
             case StepChanged(claim, step):
                 if claim in self.executions:
-                    self.executions[claim].real.changed(step)
+                    self._change(self.executions[claim].real, step)
             case Resume(claim):
                 if claim in self.executions:
-                    self._resume(self.executions[claim])
+                    self._resume(self.executions[claim].real)
             case Evict(claim):
                 if claim in self.executions:
                     self.executions[claim].real.evict()
@@ -105,13 +108,17 @@ class SimWorker:
         self.desk.executions[start.claim] = playing.real
         self.executions[start.claim] = playing
 
-    def _resume(self, playing: Playing) -> None:
-        playing.real.resumed()
-        if playing.is_async:
-            # What was told just before has not had its turn yet.
-            self.pool.later(0, self.number, playing.rest)
+    def _change(self, execution: Execution, step: RecordedStep) -> None:
+        execution.changed(step)
+        if execution.spec.is_async:
+            rest_soon(execution)
+
+    def _resume(self, execution: Execution) -> None:
+        execution.resumed()
+        if execution.spec.is_async:
+            rest_soon(execution)
         else:
-            playing.rest()
+            execution.rest()
 
     def _wake(self, number: int) -> None:
         waiter = self.desk.calls.pop(number, None)
@@ -134,7 +141,7 @@ class SimPool:
     """The Pool protocol without processes. `code` has the functions of each app, by their id in it.
 
     `watch` is called whenever a worker has been told something. `loading` is how it goes for each worker started; the rest is fine, but of the `broken` apps, which can't be loaded.
-    `lag` says how many milliseconds a message is on its way; those of one worker stay in order.
+        `lag` says how many milliseconds a message is on its way; those of one worker stay in order. Or a thread's turn.
     """
 
     def __init__(
@@ -165,11 +172,12 @@ class SimPool:
         self.arrived = 0
         self.timeout_ms = 0
         self.sent: list[tuple[int, ToWorker]] = []
+        self.said: list[tuple[int, ToEngine]] = []
         self._log = log
         self._loading = loading
         self._broken = broken
         self._app_of: dict[int, str] = {}
-        self._lag = lag
+        self.lag = lag
         self._outbox: list[tuple[int, int, Arrival]] = []
         self._agenda: list[tuple[int, int, int, Callable[[], None]]] = []
         self._last: dict[tuple[int, str], int] = {}
@@ -257,6 +265,7 @@ class SimPool:
         self.lose(worker, "exited with code 0")
 
     def post(self, worker: int, message: ToEngine) -> None:
+        self.said.append((worker, message))
         for each in to_engine_decoder.decode(frame([message])[HEADER:]):
             self._arrive(worker, each)
 
@@ -279,7 +288,7 @@ class SimPool:
         return [each for each in self.executing() if each.real.is_parked]
 
     def _arrives_at(self, worker: int, direction: str) -> int:
-        at = max(self.clock() + self._lag(), self._last.get((worker, direction), 0))
+        at = max(self.clock() + self.lag(), self._last.get((worker, direction), 0))
         self._last[worker, direction] = at
         return at
 

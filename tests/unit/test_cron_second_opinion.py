@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
-from cronsim import CronSim  # type: ignore[import-untyped]
+from cronsim import CronSim
 
 from fanout.core.cron import Schedule, next_after, parse
 
@@ -56,14 +56,14 @@ CHANGES = {
     "America/New_York": ("2026-03-08T07:00", "2026-11-01T06:00", "2027-03-14T07:00", "2027-11-07T06:00"),
     "Australia/Lord_Howe": ("2026-04-04T15:00", "2026-10-03T15:30", "2027-04-03T15:00", "2027-10-02T15:30"),
     # Nothing changes in these, whenever it is.
-    "Asia/Kathmandu": ("2026-03-29T01:00", "2027-10-31T01:00"),
-    "UTC": ("2026-03-29T01:00", "2027-10-31T01:00"),
+    "Asia/Kathmandu": ("2026-03-29T01:00",),
+    "UTC": ("2027-10-31T01:00",),
 }
 # Where to begin, seen from the change, and how many ticks to compare.
 STARTS = (
     (timedelta(hours=-26), 3),
     (timedelta(minutes=-70), 3),
-    (timedelta(minutes=-3), 4),
+    (timedelta(minutes=-3), 3),
     (timedelta(minutes=10), 2),
 )
 HOUR = timedelta(hours=1)
@@ -138,8 +138,8 @@ def differences(expression: str, zone: str, change: datetime, offset: timedelta,
         ("Europe/Berlin", {WEEK: 250, SECONDS: 92, SECOND_PASS: 42}),
         ("America/New_York", {WEEK: 252, SECONDS: 30, SECOND_PASS: 20}),
         ("Australia/Lord_Howe", {WEEK: 258, SECOND_PASS: 9, LEAP: 110}),
-        ("Asia/Kathmandu", {WEEK: 108}),
-        ("UTC", {WEEK: 126}),
+        ("Asia/Kathmandu", {WEEK: 54}),
+        ("UTC", {WEEK: 63}),
     ],
 )
 def test_cronsim_has_the_same_ticks_but_for_the_listed_rules(zone: str, counts: dict[str, int]) -> None:

@@ -119,7 +119,7 @@ DAYS = list(
 
 def test_no_two_schedules_are_said_in_the_same_words() -> None:
     said: dict[str, Schedule] = {}
-    for (second, *time), days in [*product(TIMES, DAYS[::40]), *product(TIMES[::40], DAYS)]:
+    for (second, *time), days in [*product(TIMES, DAYS[::8]), *product(TIMES[::8], DAYS)]:
         schedule = parse(second + " ".join((*time, *days)))
         other = said.setdefault(in_words(schedule), schedule)
         assert is_alike(schedule, other), (schedule.expression, other.expression)

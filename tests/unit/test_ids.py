@@ -53,6 +53,13 @@ def test_the_largest_chance_leaves_room_to_count_within_the_millisecond(monkeypa
     assert [decode(new_id(5)) >> 80 for _ in range(1_000)] == [5] * 1_000
 
 
+def test_ids_of_one_millisecond_are_counted_up_beyond_what_they_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.urandom", lambda size: (0x1F_FFFC).to_bytes(size, "big"))
+    new_id = UlidFactory()
+    made = [decode(new_id(5)) - (5 << 80) for _ in range(5)]
+    assert made == [0xF_FFFE, 0xF_FFFF, 0x10_0000, 0x10_0001, 0x10_0002]
+
+
 def test_ids_grow_when_the_clock_goes_back_and_follow_it_when_it_is_ahead_again() -> None:
     new_id = UlidFactory()
     made = [new_id(now) for now in (1_000, 400, 999, 1_000, 1_001, 5_000)]

@@ -17,9 +17,11 @@ def test_an_empty_journal_has_nothing(journal: SqliteJournal) -> None:
 
 
 def test_partitions_come_each_once_in_order_and_beyond_any_of_them(journal: SqliteJournal) -> None:
-    journal.append_events([event()], NOW)
+    journal.append_events([event()] * 5, NOW)
     places = [("g", ""), ("f", "b"), ("f", "a"), ("f", "b"), ("h", "")]
-    journal.commit(writes(runs=[new_run(key, function=f, partition=p) for key, (f, p) in enumerate(places, 1)]))
+    journal.commit(
+        writes(runs=[new_run(key, function=f, partition=p, event=key) for key, (f, p) in enumerate(places, 1)])
+    )
     journal.commit(writes(ended=[ended(5)]))
     assert list(journal.partitions()) == [("f", "a"), ("f", "b"), ("g", "")]
     assert list(journal.partitions(("f", "a"))) == [("f", "b"), ("g", "")]
@@ -35,9 +37,7 @@ def test_what_becomes_ready_has_its_rank_and_partition_and_is_held_no_longer(run
     (row,) = (row for row in dump(path)["run"] if row["key"] == 4)
     assert (row["state"], row["due_at"], row["hold"]) == ("queued", None, None)
     assert runs.hold("f", "batch:k") is None
-    assert runs.queued("f", "new", (0, 0), 9) == [
-        queued_run(4, function="f", partition="new", rank=NOW - 7, is_fresh=False)
-    ]
+    assert runs.queued("f", "new", (0, 0), 9) == [queued_run(4, function="f", partition="new", rank=NOW - 7)]
     assert runs.queued("f", "old", (0, 0), 9) == []
 
 
@@ -96,15 +96,15 @@ def test_a_run_that_is_held_no_longer_can_not_be_held_for_longer(journal: Sqlite
 
 
 def test_singletons_are_the_live_runs_with_the_key(journal: SqliteJournal) -> None:
-    journal.append_events([event()], NOW)
+    journal.append_events([event()] * 5, NOW)
     journal.commit(
         writes(
             runs=[
                 new_run(1, function="f", singleton="k"),
-                new_run(2, function="f", singleton="k", state="waiting", due_at=NOW + 5),
-                new_run(3, function="f", singleton="j"),
+                new_run(2, event=2, function="f", singleton="k", state="waiting", due_at=NOW + 5),
+                new_run(3, event=3, function="f", singleton="j"),
                 new_run(4, function="g", singleton="k"),
-                new_run(5, function="f"),
+                new_run(5, event=5, function="f"),
             ]
         )
     )

@@ -66,7 +66,7 @@ def test_runs_are_made_together_with_the_mark_that_their_event_is_routed(runs: S
         "key": 2, "id": "RUN2", "function": "f2", "event": 1, "partition": "", "rank": NOW, "state": "queued",
         "reason": None, "attempt": 0, "max_attempts": 5, "crashes": 0, "is_suspect": 0, "queued_at": NOW,
         "due_at": None, "started_at": None, "ended_at": None, "output": None, "replay_of": None, "parent": None,
-        "parent_step": None, "item": None, "item_key": None, "deadline_at": None, "hold": None,
+        "parent_step": None, "item": None, "item_key": None, "deadline_at": None, "is_echo": 0, "hold": None,
         "singleton": None,
     }  # fmt: skip
 

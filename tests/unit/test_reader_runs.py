@@ -134,7 +134,7 @@ def test_what_steps_wait_for(journal: Filled) -> None:
 
 def test_whom_a_run_has_to_do_with(journal: Filled) -> None:
     journal.run(1, "order", 1)
-    journal.child(2, "mail", 1, "mails", item=4)
+    journal.child(2, "mail", 1, "mails", item=4, item_key="ada")
     journal.event(3, "app/shipped", origin=2)
     journal.event(4, "app/shipped", origin=2)
     journal.event(5, "app/billed", origin=2)
@@ -142,12 +142,12 @@ def test_whom_a_run_has_to_do_with(journal: Filled) -> None:
     journal.run(7, "tell", 3, "failed", replay_of=6)
     with journal.reader() as reader:
         assert reader.relatives(1) == Relatives(
-            None, None, None, (Children("mails", "mail", run_id(2), {RunState.COMPLETED: 1}),), (), ()
+            None, None, None, None, (Children("mails", "mail", run_id(2), {RunState.COMPLETED: 1}),), (), ()
         )
         assert reader.relatives(2) == Relatives(
-            None, "mails", 4, (), (("app/shipped", 2, event_id(3)), ("app/billed", 1, event_id(5))), ()
+            None, "mails", 4, "ada", (), (("app/shipped", 2, event_id(3)), ("app/billed", 1, event_id(5))), ()
         )
-        assert reader.relatives(6) == Relatives(run_id(2), None, None, (), (), ((run_id(7), RunState.FAILED),))
+        assert reader.relatives(6) == Relatives(run_id(2), None, None, None, (), (), ((run_id(7), RunState.FAILED),))
         assert reader.run(run_id(2)).parent == run_id(1)
 
 

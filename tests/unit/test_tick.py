@@ -142,6 +142,14 @@ def test_a_lost_run_is_queued_again_with_its_charges_and_no_longer_fresh() -> No
     assert tick.ready == [one.run._replace(started_at=70, is_fresh=False)]
 
 
+def test_a_run_that_is_queued_again_or_retried_is_not_made_ready_by_its_steps_as_well() -> None:
+    """In the same tick the journal still says that it waits, as it was when it was parked."""
+    tick = Tick()
+    tick.requeue(active(1))
+    tick.retry(active(2), 900)
+    assert tick.woken == {101, 102}
+
+
 def test_what_has_been_executing_for_a_while_is_noted() -> None:
     tick, one = Tick(), active()
     tick.note(one)

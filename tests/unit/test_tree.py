@@ -147,11 +147,11 @@ def test_many_that_are_alike_are_one_line_with_the_first_that_failed(orders: Fil
         "│   │       └── ✓ tell-customer    99 ms  2 attempts\n"
         "│   │           └── app/nobody  01E00000000000000000000003\n"
         "│   └── send-mail ×200  150 completed, 50 failed\n"
-        "│       ├── ✗ send-mail     8 ms\n"
+        "│       ├── ✗ send-mail[3]      8 ms\n"
         "│       │     SMTPError: no\n"
-        "│       ├── ✗ send-mail     8 ms\n"
+        "│       ├── ✗ send-mail[7]      8 ms\n"
         "│       │     SMTPError: no\n"
-        "│       ├── ✗ send-mail     8 ms\n"
+        "│       ├── ✗ send-mail[11]     8 ms\n"
         "│       │     SMTPError: no\n"
         "│       ├── … 47 more failed runs\n"
         "│       └── app/mail.sent ×150\n"
@@ -173,7 +173,7 @@ def test_few_that_are_alike_have_a_line_each_if_there_is_room(orders: Filled) ->
         "│   │       └── ✓ tell-customer    99 ms  2 attempts",
         "│   │           └── app/nobody  01E00000000000000000000003",
         "│   └── send-mail ×4  3 completed, 1 failed",
-        "│       ├── ✗ send-mail     8 ms",
+        "│       ├── ✗ send-mail[3]     8 ms",
         "│       │     SMTPError: no",
         "│       └── app/mail.sent ×3",
         "├── ✗ audit             8 ms  ✗ write (3 attempts)",
@@ -192,13 +192,13 @@ def test_what_was_traced_has_a_line_among_many_that_are_alike(orders: Filled) ->
         "│ │   └ ✓ tell-customer  99 ms  0000000005  2 attempts\n"
         "│ │     └ app/nobody  0000000003\n"
         "│ └ send-mail ×200  150 completed, 50 failed\n"
-        "│   ├ ✓ send-mail  8 ms  0000000150\n"
+        "│   ├ ✓ send-mail[50]  8 ms  0000000150\n"
         "│   │ └ → app/mail.sent  0000000150\n"
-        "│   ├ ✗ send-mail  8 ms  0000000103\n"
+        "│   ├ ✗ send-mail[3]   8 ms  0000000103\n"
         "│   │   SMTPError: no\n"
-        "│   ├ ✗ send-mail  8 ms  0000000107\n"
+        "│   ├ ✗ send-mail[7]   8 ms  0000000107\n"
         "│   │   SMTPError: no\n"
-        "│   ├ ✗ send-mail  8 ms  0000000111\n"
+        "│   ├ ✗ send-mail[11]  8 ms  0000000111\n"
         "│   │   SMTPError: no\n"
         "│   ├ … 47 more failed runs\n"
         "│   └ app/mail.sent ×149\n"
@@ -206,6 +206,50 @@ def test_what_was_traced_has_a_line_among_many_that_are_alike(orders: Filled) ->
         "│   OSError: the disk is full\n"
         "└ ↻ remind         0000000003  until 2025-10-09\n"
     )
+
+
+def test_items_of_a_map_have_their_numbers_or_their_keys(journal: Filled) -> None:
+    journal.event(1)
+    journal.run(1, "evaluate", 1, "failed")
+    journal.step(1, "ask", "failed", "map")
+    journal.failure(1, "ask", "StepError", "item 0: step `call` failed: ConnectionError: away")
+    journal.failure(1, "", "InvokeError", "step `ask` failed: ConnectionError: item 0: away")
+    for key, item_key in ((2, None), (3, "gpt\x1b"), (4, "x" * 40)):
+        journal.child(key, "ask-model", 1, "ask", item=key - 2, item_key=item_key)
+    assert drawn(journal, 80) == (
+        "app/go  01E00000000000000000000001\n"
+        "└── ✗ evaluate     8 ms  ✗ ask\n"
+        "      ConnectionError: item 0: away\n"
+        "    ├── ✓ ask-model[0]                   8 ms\n"
+        "    ├── ✓ ask-model[gpt\\x1b]             8 ms\n"
+        "    └── ✓ ask-model[xxxxxxxxxxxxxxxxxxxxxxx…]     8 ms\n"
+    )
+    assert drawn(journal, 40) == (
+        "app/go  01E00000000000000000000001\n"
+        "└ ✗ evaluate  8 ms  ✗ ask\n"
+        "    ConnectionError: item 0: away\n"
+        "  ├ ✓ ask-model[0]   8 ms\n"
+        "  ├ ✓ ask-model[gpt\\x1b]  8 ms\n"
+        "  └ ✓ ask-model[xxxxxxxxxxxxxxxxxxxxxxx…\n"
+    )
+
+
+def test_events_that_were_sent_before_are_marked(journal: Filled) -> None:
+    journal.event(1)
+    journal.run(1, "order", 1)
+    journal.event(2, "app/shipped", origin=1, id="order-7", is_id_given=1)
+    journal.event(3, "app/shipped", origin=1, id="order-7", is_id_given=1)
+    journal.run(2, "tell", 2)
+    assert drawn(journal, 80) == (
+        "app/go  01E00000000000000000000001\n"
+        "└── ✓ order     8 ms\n"
+        "    ├── app/shipped  order-7\n"
+        "    │   └── ✓ tell     8 ms\n"
+        "    └── app/shipped  duplicate  order-7\n"
+    )
+    for key in range(4, 104):
+        journal.event(key, "app/shipped", origin=1, id="order-7", is_id_given=1)
+    assert drawn(journal, 80).splitlines()[-1] == "    └── app/shipped ×101  101 duplicates"
 
 
 def test_replays_are_told_from_what_they_replay(journal: Filled) -> None:

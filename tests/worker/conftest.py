@@ -15,9 +15,11 @@ from fanout.engine.pool import LocalPool, Lost
 from fanout.model import Failure, StepKind, StepState
 from fanout.protocol import (
     Described,
+    Evict,
     Load,
     Recorded,
     RecordedStep,
+    RunCompleted,
     Start,
     StepChanged,
     StepCompleted,
@@ -52,6 +54,11 @@ HEAD = """
 
     def fail():
         raise ValueError("broken")
+
+
+    @fanout.function()
+    async def answers(ctx):
+        pass
 """
 
 
@@ -89,9 +96,15 @@ class Worker:
         """All in one frame."""
         self._pool.send(1, messages)
 
-    def ends(self, key: str, output: str = "null") -> None:
-        """What the step waited for has come."""
-        self.send(changed(key, StepState.COMPLETED, output=output))
+    def evict(self) -> None:
+        """It has heard of that when this returns, whatever it is at."""
+        self.send(Evict(CLAIM), Start(CLAIM + 1, "run", "answers", 0, ("id", "e", 1, "{}", None, None)))
+        answer = RunCompleted(CLAIM + 1, "null")
+        until = time.monotonic() + FENCE_S
+        while answer not in self._heard:
+            assert time.monotonic() < until, "the worker says nothing"
+            self._listen()
+        self._heard.remove(answer)
 
     # What the worker says.
 
@@ -106,9 +119,6 @@ class Worker:
         message = self.next()
         assert isinstance(message, kind), message
         return message
-
-    def expect_all(self, kind: type[M], number: int) -> list[M]:
-        return [self.expect(kind) for _ in range(number)]
 
     def expect_recorded(self, key: str) -> StepCompleted:
         """A result of this step, which is acknowledged at once."""

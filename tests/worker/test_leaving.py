@@ -210,7 +210,7 @@ def test_it_leaves_after_a_step_whose_record_never_comes(worker: Worker, kind: s
 def test_it_leaves_when_the_step_in_flight_has_ended(worker: Worker, kind: str) -> None:
     worker.start(f"two-{kind}")
     worker.await_mark("gate is reached")
-    worker.send(Evict(CLAIM))
+    worker.evict()
     worker.open()
     worker.expect(StepCompleted)
     assert worker.next() == RunEvicted(CLAIM)
@@ -221,7 +221,7 @@ def test_it_leaves_when_the_step_in_flight_has_ended(worker: Worker, kind: str) 
 def test_it_leaves_when_the_step_in_flight_has_failed(worker: Worker, kind: str) -> None:
     worker.start(f"failing-{kind}")
     worker.await_mark("gate is reached")
-    worker.send(Evict(CLAIM))
+    worker.evict()
     worker.open()
     worker.expect(StepFailed)
     assert worker.next() == RunEvicted(CLAIM)
@@ -256,7 +256,7 @@ def test_it_leaves_all_branches_when_the_one_in_flight_has_ended_its_step(worker
     worker.start(f"branches-{kind}")
     worker.expect(StepWaits)
     worker.await_mark("gate is reached")
-    worker.send(Evict(CLAIM))
+    worker.evict()
     # The branch that waits leaves at once; the run does only when the other one has said what came of its step.
     assert worker.is_silent()
     worker.open()
@@ -294,7 +294,7 @@ def test_code_that_catches_everything_has_no_result_and_does_nothing_more(worker
 def test_nor_does_it_after_a_step_whose_record_never_comes(worker: Worker, kind: str) -> None:
     worker.start(f"catching-in-flight-{kind}")
     worker.await_mark("one is reached")
-    worker.send(Evict(CLAIM))
+    worker.evict()
     worker.open("one")
     worker.expect(StepCompleted)
     assert worker.next() == RunEvicted(CLAIM)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from fanout.commands.text import name
 from fanout.journal.family import Family, FamilyEvent, FamilyRun, Member
 from fanout.model import RunState
 
@@ -79,7 +80,7 @@ class _Layout:
         yield from self._lines(self._grouped(self._family.roots), ())
 
     def _lines(self, shown: Sequence[Shown], above: tuple[bool, ...]) -> Iterator[Line]:
-        name_width = max((len(what.function) for what in shown if isinstance(what, FamilyRun)), default=0)
+        name_width = max((len(name(what)) for what in shown if isinstance(what, FamilyRun)), default=0)
         for number, what in enumerate(shown, 1):
             ends = (*above, number == len(shown))
             yield Line(ends, what, name_width)
@@ -121,5 +122,5 @@ def _has_failed(what: Shown) -> bool:
 def _label(member: Member) -> tuple[str, ...]:
     """What those that are alike have in common."""
     if isinstance(member, FamilyEvent):
-        return ("event", member.name)
+        return ("event", member.name, "duplicate" if member.is_duplicate else "")
     return ("run", member.function, member.parent_step or "", "replay" if member.replay_of else "")

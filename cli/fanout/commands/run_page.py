@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from fanout.commands import reasons, report, text, waits
+from fanout.commands.app import say
+from fanout.core.causes import root_cause
 from fanout.journal.awaited import Awaited, AwaitedEvent, Children, Relatives
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import Failure, Run, RunState, Step, StepState
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.text import Text
 
 _LEAST_WIDTH = 9
+_LEAST_TEXT = 24
+_LEAST_ROWS = 5
+_ROWS_BELOW = 3
+"""The heading of the steps, a hint, and the shell's next prompt."""
 
 
 class Page(NamedTuple):
@@ -41,74 +50,126 @@ def read(reader: JournalReader, run: Run) -> Page:
 # For people.
 
 
+class _Fact(NamedTuple):
+    """`is_json`: the value may be long, and can be laid out over several lines."""
+
+    name: str
+    value: str
+    style: str = ""
+    is_json: bool = False
+
+
 def print_page(page: Page) -> None:
+    """On a terminal long values end where there is no room for more; anywhere else they are printed in full."""
     out = report.console()
     facts = list(_facts(page))
-    width = max(_LEAST_WIDTH, *(len(name) + 1 for name, _, _ in facts))
-    for name, value, style in facts:
-        out.print(_line((f"{name:<{width}}", "dim"), (value, style)), soft_wrap=True)
+    indent = max(_LEAST_WIDTH, *(len(fact.name) + 1 for fact in facts))
+    width = max(_LEAST_TEXT, out.width - indent) if out.is_terminal else None
+    long_ones = [fact for fact in facts if fact.is_json and width is not None and len(fact.value) > width]
+    others = len(facts) - len(long_ones) + len(page.run.steps)
+    most_rows = max(_LEAST_ROWS, (out.height - others - _ROWS_BELOW) // max(1, len(long_ones)))
+    is_cut = False
+    for fact in facts:
+        rows = [text.printable(fact.value)]
+        if fact in long_ones and width is not None:
+            rows = _json_rows(fact.value, out, width, most_rows)
+            if len(rows) > most_rows:
+                rows, is_cut = [*rows[: most_rows - 1], "…"], True
+        for number, row in enumerate(rows):
+            name = "" if number else fact.name
+            out.print(_line((f"{name:<{indent}}", "dim"), (row, fact.style)), soft_wrap=True)
     if page.run.steps:
         out.print(_line(("steps", "dim")))
     for step in page.run.steps:
-        out.print(_step_line(step, page.awaited.get(step.name)), soft_wrap=True)
+        line = _step_line(step, page.awaited.get(step.name))
+        is_cut = _add_output(line, step, out.width if out.is_terminal else None) or is_cut
+        out.print(line, soft_wrap=True)
+    _print_failures(page, out)
+    if is_cut:
+        say(f"hint: `fanout runs show {text.short_id(page.run.id)} --json` has all of it")
+
+
+def _json_rows(json_text: str, out: Console, width: int, most: int) -> list[str]:
+    """The value over several lines, one more than may be if there is more."""
+    from rich.text import Text  # lazy: `--json` doesn't draw
+
+    lines = msgspec.json.format(json_text, indent=2).split("\n", most + 1)[: most + 1]
+    # Of a text of megabytes, no more is wrapped than could be shown.
+    drawn = (Text(text.printable(line[: width * (most + 1)])) for line in lines)
+    return [row.plain for line in drawn for row in line.wrap(out, width, overflow="fold")][: most + 1]
+
+
+def _add_output(line: Text, step: Step, width: int | None) -> bool:
+    """What the step has returned, as far as there is room behind its line; whether that was not all."""
+    if step.output is None:
+        return False
+    output = text.printable(bytes(step.output).decode())
+    shown = output if width is None else text.first_line(output, max(_LEAST_TEXT, width - line.cell_len - 2))
+    line.append(f"  {shown}", style="dim")
+    return shown != output
+
+
+def _print_failures(page: Page, out: Console) -> None:
     for step_name, attempt, at, failure in page.failures:
-        if failure.type == "StepError" and page.run.steps:
+        if failure.type in ("StepError", "InvokeError") and not step_name and page.run.steps:
             continue  # It only repeats what its step has said.
         where = f"step `{text.printable(step_name)}`" if step_name else "the function"
-        said = f"{text.clock(at)}  {where}, attempt {attempt + 1}: {text.first_line(str(failure))}"
+        said = f"{text.clock(at)}  {where}, attempt {attempt + 1}: {text.first_line(str(root_cause(failure)))}"
         out.print()
         out.print(_line((said, "red")), soft_wrap=True)
         if failure.traceback:
             out.print(_line((text.printable(failure.traceback.rstrip(), keep_lines=True), "dim")), soft_wrap=True)
 
 
-def _facts(page: Page) -> Iterator[tuple[str, str, str]]:
-    """(name, value, style) of what there is to say about the run as a whole."""
+def _facts(page: Page) -> Iterator[_Fact]:
+    """What there is to say about the run as a whole."""
     run = page.run
     reason = f" ({text.printable(run.reason)})" if run.reason else ""
-    yield "run", run.id, ""
-    yield "function", text.printable(run.function), "bold"
-    yield "state", f"{text.symbol(run.state)} {run.state}{reason}", text.style(run.state)
+    yield _Fact("run", run.id)
+    yield _Fact("function", text.printable(run.function), "bold")
+    yield _Fact("state", f"{text.symbol(run.state)} {run.state}{reason}", text.style(run.state))
     if page.why is not None:
-        yield "why", f"it {page.why}", "yellow"
-    yield "event", f"{text.printable(run.event_name)}  {text.printable(run.event_id)}", ""
+        yield _Fact("why", f"it {page.why}", "yellow")
+    for event in page.cancelled_by:
+        limit = "" if event.expires_at is None else f", until {text.clock(event.expires_at)}"
+        yield _Fact("", f"would be cancelled by {waits.event_in_words(event)}{limit}")
+    yield _Fact("event", f"{text.printable(run.event_name)}  {text.printable(run.event_id)}")
     yield from _origin(page)
-    yield "data", text.first_line(page.data), ""
-    yield "queued", text.clock(run.queued_at), ""
+    yield _Fact("data", page.data, is_json=True)
+    yield _Fact("queued", text.clock(run.queued_at))
     if run.started_at is not None:
-        yield "began", f"{text.clock(run.started_at)}, took {text.took(run)}", ""
+        yield _Fact("began", f"{text.clock(run.started_at)}, took {text.took(run)}")
     if run.due_at is not None:
         is_limit = any(each.event or each.children for each in page.awaited.values())
         wait = text.duration(run.due_at - text.now())
-        yield "goes on", f"{text.clock(run.due_at)}{' at the latest' if is_limit else ''}, in {wait}", "yellow"
-    yield "attempts", f"{run.attempts} of {run.max_attempts}", ""
+        at_the_latest = " at the latest" if is_limit else ""
+        yield _Fact("goes on", f"{text.clock(run.due_at)}{at_the_latest}, in {wait}", "yellow")
+    yield _Fact("attempts", f"{run.attempts} of {run.max_attempts}")
     yield from _relatives(page)
-    for event in page.cancelled_by:
-        limit = "" if event.expires_at is None else f", until {text.clock(event.expires_at)}"
-        yield "ended by", f"{waits.event_in_words(event)}{limit}", ""
     if run.output is not None:
-        yield "output", text.first_line(bytes(run.output).decode()), ""
+        yield _Fact("output", bytes(run.output).decode(), is_json=True)
 
 
-def _origin(page: Page) -> Iterator[tuple[str, str, str]]:
+def _origin(page: Page) -> Iterator[_Fact]:
     run, relatives = page.run, page.relatives
     if run.parent is not None:
         item = "" if relatives.item is None else f", item {relatives.item}"
-        yield "invoked by", f"{run.parent}, step `{text.printable(relatives.parent_step or '')}`{item}", ""
+        key = "" if relatives.item_key is None else f" `{text.first_line(relatives.item_key)}`"
+        yield _Fact("invoked by", f"{run.parent}, step `{text.printable(relatives.parent_step or '')}`{item}{key}")
     elif relatives.sent_by is not None:
-        yield "caused by", relatives.sent_by, ""
+        yield _Fact("caused by", relatives.sent_by)
 
 
-def _relatives(page: Page) -> Iterator[tuple[str, str, str]]:
+def _relatives(page: Page) -> Iterator[_Fact]:
     if page.run.replay_of:
-        yield "replay of", page.run.replay_of, ""
+        yield _Fact("replay of", page.run.replay_of)
     for id_, state in page.relatives.replays:
-        yield "replay", f"{id_} {state}", text.style(state)
+        yield _Fact("replay", f"{id_} {state}", text.style(state))
     for children in page.relatives.children:
         where = f" (step `{text.printable(children.step)}`)" if children.step != children.function else ""
-        yield "invoked", f"{waits.children_in_words(children)}{where}", ""
+        yield _Fact("invoked", f"{waits.children_in_words(children)}{where}")
     for name, number, id_ in page.relatives.sent:
-        yield "sent", f"{text.printable(name)}  {text.printable(id_) if number == 1 else text.times(number)}", ""
+        yield _Fact("sent", f"{text.printable(name)}  {text.printable(id_) if number == 1 else text.times(number)}")
 
 
 def _step_line(step: Step, awaited: Awaited | None) -> Text:
@@ -123,8 +184,6 @@ def _step_line(step: Step, awaited: Awaited | None) -> Text:
         parts.append((f"  {waits.in_words(awaited)}", "yellow"))
     if step.is_unreached:
         parts.append(("  recorded, but today's code has no such step", "yellow"))
-    if step.output is not None:
-        parts.append((f"  {text.first_line(bytes(step.output).decode())}", "dim"))
     return _line(*parts)
 
 
@@ -143,6 +202,7 @@ def as_json(page: Page) -> dict[str, Any]:
         **report.run_json(page.run),
         "parent_step": relatives.parent_step,
         "item": relatives.item,
+        "item_key": relatives.item_key,
         "sent_by": relatives.sent_by,
         "event_data": report.raw_json(page.data),
         "failures": [

@@ -10,6 +10,7 @@ from fanout.journal.family import FamilyRun
 from fanout.model import Run, RunState, StepState
 
 ULID_LENGTH = 26
+_LONGEST_KEY = 24
 _TIMES = "\N{MULTIPLICATION SIGN}"
 
 SYMBOLS = {
@@ -108,6 +109,14 @@ def took(run: Run | FamilyRun) -> str:
     if run.started_at is None:
         return ""
     return duration((run.ended_at or now()) - run.started_at)
+
+
+def name(run: FamilyRun) -> str:
+    """The function, and of a map which item: by its key, or by its number from 0."""
+    if run.item is None:
+        return printable(run.function)
+    item = str(run.item) if run.item_key is None else first_line(run.item_key, _LONGEST_KEY)
+    return f"{printable(run.function)}[{item}]"
 
 
 def now() -> int:

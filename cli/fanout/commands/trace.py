@@ -69,7 +69,12 @@ def _json(reader: JournalReader, family: Family, marked: Member) -> dict[str, An
         "root": family.roots[0].id,
         "events": [_event_json(event, family) for event in family.events.values()],
         "runs": [
-            {**report.run_json(runs[key]), "parent_step": member.parent_step}
+            {
+                **report.run_json(runs[key]),
+                "parent_step": member.parent_step,
+                "item": member.item,
+                "item_key": member.item_key,
+            }
             for key, member in family.runs.items()
             if key in runs
         ],
@@ -83,4 +88,5 @@ def _event_json(event: FamilyEvent, family: Family) -> dict[str, Any]:
         "name": event.name,
         "received_at": event.received_at,
         "origin": None if origin is None else origin.id,
+        "duplicate": event.is_duplicate,
     }

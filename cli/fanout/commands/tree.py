@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fanout.commands import layout, text
 from fanout.commands.layout import Alike, Left, Line
+from fanout.core.causes import root_cause
 from fanout.journal.family import Family, FamilyEvent, FamilyRun, Member
 from fanout.model import Failure, Run, RunState, StepState
 
@@ -66,7 +67,7 @@ class _Drawing:
                 self._run(drawn, line.what, runs[key], line.name_width)
                 return [drawn, *self._problem(line, runs[key])]
             case FamilyRun():
-                drawn.append(text.printable(line.what.function))  # It has been pruned meanwhile.
+                drawn.append(text.name(line.what))  # It has been pruned meanwhile.
             case Alike():
                 self._alike(drawn, line.what)
             case Left(0, _):
@@ -85,6 +86,8 @@ class _Drawing:
     def _event(self, drawn: Text, event: FamilyEvent) -> None:
         name_style = self._mark(drawn, event)
         drawn.append(text.printable(event.name), style=name_style)
+        if event.is_duplicate:
+            drawn.append("  duplicate", style="yellow")
         id_ = text.short_id(event.id) if self._is_narrow and self._traced else text.printable(event.id)
         drawn.append(f"  {id_}", style="dim")
         if self._traced is not None and not self._is_narrow:
@@ -95,7 +98,7 @@ class _Drawing:
         name_style = self._mark(drawn, member)
         drawn.append(f"{text.symbol(run.state)} ", style=text.style(run.state))
         widest = max(12, self._width // 3)
-        drawn.append(text.printable(run.function).ljust(min(name_width, widest)), style=name_style)
+        drawn.append(text.name(member).ljust(min(name_width, widest)), style=name_style)
         if self._traced is not None and not self._is_narrow:
             drawn.append(f"  {self._offset(run.started_at):>8}")
         if took := text.took(run) if self._is_narrow else text.took(run).rjust(7):
@@ -136,6 +139,8 @@ class _Drawing:
         if isinstance(alike.first, FamilyEvent):
             drawn.append(text.printable(alike.first.name), style="bold")
             drawn.append(f" {text.times(len(alike.members))}")
+            if alike.first.is_duplicate:
+                drawn.append(f"  {text.count(len(alike.members), 'duplicate')}", style="yellow")
             return
         drawn.append(f"{text.printable(alike.first.function)} {text.times(len(alike.members))}")
         runs = [member for member in alike.members if isinstance(member, FamilyRun)]
@@ -151,6 +156,7 @@ class _Drawing:
 
 def _cause(run: Run) -> Failure | None:
     """What made the step fail that the run failed of: the step's name is in the line above."""
-    if run.error is None or run.error.type != "StepError":
+    if run.error is None or run.error.type not in ("StepError", "InvokeError"):
         return None
-    return next((step.error for step in reversed(run.steps) if step.state is StepState.FAILED), None)
+    errors = (step.error for step in reversed(run.steps) if step.state is StepState.FAILED)
+    return next((root_cause(error) for error in errors if error is not None), None)

@@ -261,7 +261,9 @@ def hints(reader: JournalReader, watched: Watched, family: Family, waited: Waite
         found += waits.hints(reader, watched)
     if waited.ending is Ending.DONE:
         if is_waiting and waited.has_engine:
-            found.append("the engine that is running carries that on")
+            found.append(
+                "the engine that is running carries that on; after it `fanout serve`, or the next `fanout send`"
+            )
         elif is_waiting:
             found.append("`fanout serve` carries that on, or the next `fanout send`")
     elif live(family.counts) or not reader.progress(watched).is_over():

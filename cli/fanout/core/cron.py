@@ -165,7 +165,7 @@ def _days(fields: Fields) -> list[tuple[str, str]]:
 
 
 def _alternatives(field: Field, unit: Unit) -> list[str]:
-    # croniter takes no list in which numbers and movable days are mixed, and of two movable ones it takes some.
+    # Each alone: croniter refuses lists that mix numbers with movable days, and asks for both days of `3 * MON#1`.
     return ([_text(field, unit)] if field.values else []) + list(field.movable)
 
 
@@ -195,7 +195,7 @@ def _months(month: Field) -> str:
 @lru_cache(maxsize=4_096)
 def _ticker(wall_clock: str) -> Any:
     """The croniter of one; it keeps a position, so ask a copy: two threads may be here at once."""
-    # Lazy for start-up time: 40 to 60 ms, half of it dateutil, and most commands and all workers ask for no tick.
+    # Lazy for start-up time: it costs 40 to 60 ms, and most commands and all workers ask for no tick.
     from croniter import croniter  # type: ignore[import-untyped]
 
     return croniter(wall_clock, _ANCHOR, ret_type=datetime, day_or=False, second_at_beginning=True)

@@ -71,6 +71,8 @@ class Attempts:
         active = self._roster.active.get(message.claim)
         if active is None:
             return
+        if isinstance(message, StepRunning | StepCompleted | StepFailed):
+            self._deadlines.hear(active, message)
         if not active.is_final:
             self._decide(tick, active, message, now)
         if isinstance(message, RunCompleted | RunFailed | RunEvicted):
@@ -101,12 +103,12 @@ class Attempts:
                     tick.requeue(active)
             case StepRunning():
                 tick.step_running(active, message)
-                self._deadlines.step_started(active, message.key, message.started_at)
             case _:
                 assert_never(message)
 
     def _complete_step(self, tick: Tick, active: Active, step: StepCompleted, now: int) -> None:
-        active.running.pop(step.key, None)
+        if active.has_maps:
+            self._children.replaced(tick, active, step.key)
         tick.step_completed(active, step)
         origin = active.run.key
         for sent in step.events:
@@ -116,6 +118,8 @@ class Attempts:
             )
 
     def _begin_wait(self, tick: Tick, active: Active, step: StepWaits, now: int) -> None:
+        if active.has_maps:
+            self._children.replaced(tick, active, step.key)
         match step.awaited:
             case Sleep() | EventWait():
                 self._waits.begin(tick, active, step, step.awaited)
@@ -134,13 +138,15 @@ class Attempts:
             tick.tell(active.worker, Resume(active.claim))
 
     def _fail_step(self, tick: Tick, active: Active, failed: StepFailed, now: int) -> None:
-        active.running.pop(failed.key, None)
+        if active.has_maps:
+            self._children.replaced(tick, active, failed.key)
         due_at = self._next_try(active.spec, failed.attempts - 1, failed, now)
         tick.step_failed(active, failed, now, due_at=due_at)
         if due_at is None:
             tick.changed.append((active, failed.key))
         else:
             active.waits[failed.key] = due_at
+            active.has_retries = True
             self._timers.add(due_at)
 
     def _fail_run(self, tick: Tick, active: Active, failed: RunFailed, now: int) -> None:

@@ -108,6 +108,14 @@ class Children:
                     if mapping.has_room:
                         active.waits.pop(step.key, None)
 
+    def replaced(self, tick: Tick, active: Active, step: str) -> None:
+        """The code has been edited, and this step is another one now: a map of that name is waited for no longer."""
+        run = active.run.key
+        if self._maps.get(run, {}).pop(step, None) is not None:
+            tick.writes.maps.pop((run, step), None)
+            tick.writes.unmapped.append((run, step))
+            tick.resolved.add((run, step))
+
     # Fan-in.
 
     def settle(self, tick: Tick, now: int) -> None:

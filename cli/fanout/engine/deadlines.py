@@ -10,6 +10,7 @@ from fanout.engine.tick import Tick
 from fanout.engine.timers import Timers
 from fanout.journal import Journal
 from fanout.model import NO_LIMITS, Failure, RunState
+from fanout.protocol import StepCompleted, StepFailed, StepRunning
 
 EXPIRED_A_TICK = 500
 TASK_GRACE_MS = 1_000
@@ -49,7 +50,12 @@ class Deadlines:
         if active.deadline_at is not None:
             heapq.heappush(self._times, (active.deadline_at, active.claim, "", 0))
 
-    def step_started(self, active: Active, key: str, at: int) -> None:
+    def hear(self, active: Active, message: StepRunning | StepCompleted | StepFailed) -> None:
+        """A step has begun, or its attempt has ended. It holds a slot also when its run has ended before."""
+        key, at = message.key, message.started_at
+        if not isinstance(message, StepRunning):
+            active.running.pop(key, None)
+            return
         active.running[key] = at
         limit_ms = active.spec.timeouts.step_ms
         if limit_ms is not None:
@@ -61,10 +67,11 @@ class Deadlines:
         while self._times and self._times[0][0] <= now:
             _, claim, key, at = heapq.heappop(self._times)
             active = self._roster.active.get(claim)
-            if active is None or active.is_final:
+            if active is None:
                 continue
             if not key:
-                self._finish(tick, active, now)
+                if not active.is_final:
+                    self._finish(tick, active, now)
             elif active.running.get(key) == at:
                 self._kill_for_step(tick, active, key)
         while self._kills and self._kills[0][0] <= now:

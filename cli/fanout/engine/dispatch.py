@@ -13,7 +13,7 @@ from fanout.engine.queue import ReadyQueue
 from fanout.engine.roster import Active, Roster
 from fanout.engine.tick import Tick
 from fanout.journal import Journal, QueuedRun, StoredEvent
-from fanout.model import FunctionSpec, StepKind
+from fanout.model import FunctionSpec, StepKind, StepState
 from fanout.protocol import Resume, Start, StepChanged
 
 _TIMED = (StepKind.RUN, StepKind.SLEEP)
@@ -173,6 +173,7 @@ class Dispatch:
                 for step in steps
                 if step.is_open
             }
+            active.has_retries = any(step.state is StepState.RETRYING for step in steps)
             self._children.started(active, steps)
         batch: tuple[StoredEvent, ...] = ()
         if spec.flow.batch is not None:

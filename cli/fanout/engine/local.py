@@ -19,7 +19,9 @@ from fanout.engine.pool import Codebase, LocalPool
 from fanout.protocol import Load
 
 if TYPE_CHECKING:
+    from fanout.engine.doorbell import Doorbell
     from fanout.engine.loop import Engine
+    from fanout.journal.sqlite import SqliteJournal
 
 GRACE_S = 5.0
 """How long running steps may take to end after the first Ctrl-C."""
@@ -50,6 +52,8 @@ class LocalEngine:
         )
         for app in config.apps:
             self.pool.grow(app.id, min(_FIRST_WORKERS, config.processes) if len(config.apps) == 1 else 1)
+        self._journal: SqliteJournal | None = None
+        self._bell: Doorbell | None = None
         self._engine: Engine | None = None
         self._interrupts = 0
         self.on_stopping: Callable[[int], None] = lambda _runs: None
@@ -69,15 +73,15 @@ class LocalEngine:
         from fanout.engine.loop import Engine, Settings
         from fanout.journal.sqlite import SqliteJournal
 
-        self._journal = SqliteJournal(self.config.journal)
-        self._bell = Doorbell(self.config.journal.parent)
-        self.pool.listen(self._bell.socket)
-        self._lock.announce(self._bell.path)
+        self._journal = journal = SqliteJournal(self.config.journal)
+        self._bell = bell = Doorbell(self.config.journal.parent)
+        self.pool.listen(bell.socket)
+        self._lock.announce(bell.path)
         delay = self.config.dev_retry_delay if is_development else None
         self._engine = engine = Engine(
-            self._journal,
+            journal,
             self.pool,
-            self._bell,
+            bell,
             Settings(
                 processes=self.config.processes,
                 slots=self.config.slots,
@@ -136,12 +140,15 @@ class LocalEngine:
 
     def has_nothing_soon(self) -> bool:
         """All that is left waits for a time more than half a minute away, or for code that is not there."""
+        if not self.engine.is_idle():
+            return False
         due = self.engine.next_due
-        return self.engine.is_idle() and (due is None or due > time.time_ns() // 1_000_000 + LONG_WAIT_MS)
+        return due is None or due > time.time_ns() // 1_000_000 + LONG_WAIT_MS
 
     def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
         self._interrupts += 1
-        self._bell.ring()
+        if self._bell is not None:
+            self._bell.ring()
 
     def __enter__(self) -> Self:
         return self
@@ -152,9 +159,11 @@ class LocalEngine:
     def close(self) -> None:
         """End the workers and let go of the journal. Nothing is lost by doing so at any time."""
         self.pool.shut_down()
-        if self._engine is not None:
-            self._journal.close()
+        # Each by itself: an interruption may have come between any two of them.
+        if self._bell is not None:
             self._bell.close()
+        if self._journal is not None:
+            self._journal.close()
         self._lock.release()
 
 

@@ -86,10 +86,13 @@ class Engine:
 
         journal.recover()
         self._timers = Timers(journal)
-        self._roster = Roster(settings.slots, on_freed=lambda active: self._dispatch.freed(active))
+        self._roster = Roster(settings.slots, on_freed=lambda active: self._dispatch.freed(active))  # noqa: PLW0108 - it is made later
         self._limits = Limits(journal, has_slot=lambda app: self._roster.freest(app) is not None)
         self._queue = ReadyQueue(
-            journal.queued, journal.partitions, lambda run: self._dispatch.is_taken(run), journal.last_rank()
+            journal.queued,
+            journal.partitions,
+            lambda run: self._dispatch.is_taken(run),  # noqa: PLW0108 - as above
+            journal.last_rank(),
         )
         self._runs = Runs(journal, self._roster, self._queue, self._timers, event=self._event)
         self._waits = Waits(journal, self._roster, self._timers, self._runs)
@@ -177,8 +180,8 @@ class Engine:
 
     @property
     def next_due(self) -> int | None:
-        """When the next thing happens by itself: a run or step is due, a throttle lets one through, a cron ticks."""
-        times = (self._timers.earliest, self._queue.next_at)
+        """When the next run or step is due, or a throttle lets one through. Not within a tick."""
+        times = (self._timers.ask(), self._queue.next_at)
         return min((at for at in times if at is not None), default=None)
 
     def unloaded(self) -> set[str]:
@@ -223,8 +226,9 @@ class Engine:
             routed = self._route(events, now)
             self._has_news = routed < len(events) or len(events) == EVENTS_A_TICK or len(requests) == REQUESTS_A_TICK
         if self._timers.are_due(now):
-            self._waits.fire(self._tick, now, has_heard_all=not self._has_news)
+            # First what is too late, whatever else has come since.
             self._deadlines.fire(self._tick, now)
+            self._waits.fire(self._tick, now, has_heard_all=not self._has_news)
         self._schedules.fire(self._tick, now)
         self._queue.fire(now)
 
@@ -292,6 +296,8 @@ class Engine:
 
     def _act(self, now: int) -> None:
         tick, self._tick = self._tick, Tick()
+        for event in tick.events.values():
+            self._keep(event)
         tick.tell_recorded()
         self._dispatch.tell_changed(tick)
         self._dispatch.take_in(tick)

@@ -13,8 +13,8 @@ class Active:
     """One execution of a run that a worker has been given, known by its claim."""
 
     __slots__ = (
-        "changes", "claim", "deadline_at", "has_maps", "is_final", "is_leaving", "is_noted", "is_over", "is_parked",
-        "run", "running", "spec", "started_at", "stint", "waits", "worker",
+        "changes", "claim", "deadline_at", "has_maps", "has_retries", "is_final", "is_leaving", "is_noted", "is_over",
+        "is_parked", "run", "running", "spec", "started_at", "stint", "waits", "worker",
     )  # fmt: skip
 
     def __init__(self, claim: int, run: QueuedRun, spec: FunctionSpec, worker: int, started_at: int) -> None:
@@ -32,6 +32,8 @@ class Active:
         self.changes: list[str] = []
         """Steps of which the worker has still to be told."""
         self.has_maps = False
+        self.has_retries = False
+        """Steps of it were to be tried again, and its code may not come to them any more."""
         self.stint = 0
         """How often it was parked."""
         self.is_parked = False

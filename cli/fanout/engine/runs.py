@@ -91,6 +91,7 @@ class Runs:
         parent: Parent | None = None,
         singleton: str | None = None,
         held: Held | None = None,
+        is_echo: bool = False,
     ) -> int:
         """A run of this function for this event: ready now, or when its time has come. Its key."""
         self._last_run_key += 1
@@ -105,7 +106,8 @@ class Runs:
         of, step, item, item_key = (None, None, None, None) if parent is None else parent
         tick.born[key] = new = NewRun(
             key, run_id, spec.id, event.key, partition, rank, state, spec.max_attempts, now, due_at, replay_of,
-            of, step, item, item_key, deadline_at, None, None, None if held is None else held.name, singleton,
+            of, step, item, item_key, deadline_at, is_echo or event.name in _NAMES, None, None,
+            None if held is None else held.name, singleton,
         )  # fmt: skip
         tick.writes.runs.append(new)
         if replay_of is not None:
@@ -113,8 +115,9 @@ class Runs:
         if due_at is None:
             # A replay has steps already; what has none needs no look at the journal when it starts.
             run = QueuedRun(
-                key, run_id, spec.id, partition, event.key, rank, 0, 0, False, None, of, step, item, replay_of is None
-            )
+                key, run_id, spec.id, partition, event.key, rank, 0, 0, False, None, of, step, item, replay_of is None,
+                new.is_echo,
+            )  # fmt: skip
             tick.ready.append(run)
         self._timers.add(due_at)
         self._timers.add(deadline_at)
@@ -129,7 +132,7 @@ class Runs:
         tick.writes.runs.append(
             NewRun(
                 key, self._new_id(now), spec.id, event.key, "", 0, RunState.SKIPPED, spec.max_attempts, now, None, None,
-                None, None, None, None, None, reason, now,
+                None, None, None, None, None, False, reason, now,
             )
         )  # fmt: skip
         return key
@@ -206,21 +209,16 @@ class Runs:
     ) -> int:
         """A run of this function with this data, which somebody asked for by name. Its key."""
         event = self.announce(tick, INVOKED, data, origin, now)
-        key = self.new(tick, spec, event, now, parent=parent)
+        active = None if origin is None else self._roster.by_run.get(origin)
+        is_echo = active is not None and active.run.is_echo
+        key = self.new(tick, spec, event, now, parent=parent, is_echo=is_echo)
         for listener in self.routes.match(INVOKED):
-            if listener.id != spec.id and not self._is_echo(tick, origin):
-                self.new(tick, listener, event, now)
+            if listener.id != spec.id and not is_echo:
+                self.new(tick, listener, event, now, is_echo=True)
         return key
 
     def event_of(self, tick: Tick, key: int) -> StoredEvent:
         return tick.events.get(key) or self._event(key)
-
-    def _is_echo(self, tick: Tick, origin: int | None) -> bool:
-        """Whether the run that invokes was itself started by an event of the engine's own, to which it listens."""
-        active = None if origin is None else self._roster.by_run.get(origin)
-        if active is None or active.run.parent is not None:
-            return False
-        return self.event_of(tick, active.run.event).name in (INVOKED, *_NAMES)
 
     # Ending.
 
@@ -239,7 +237,8 @@ class Runs:
         active.is_final = True
         tick.ended.add(active.run.key)
         tick.end(active, state, now, reason=reason, output=output)
-        if active.waits or active.has_maps or active.spec.cancel_on or state is RunState.CANCELLED:
+        has_open_steps = active.waits or active.has_maps or active.has_retries
+        if has_open_steps or active.spec.cancel_on or state is RunState.CANCELLED:
             tick.writes.abandoned.append((now, active.run.key))
         self._tell(tick, active.run, active.spec, state, now, output, failure)
 
@@ -297,7 +296,7 @@ class Runs:
         if new is not None:
             return QueuedRun(
                 new.key, new.id, new.function, new.partition, new.event, new.rank, 0, 0, False, None,
-                new.parent, new.parent_step, new.item,
+                new.parent, new.parent_step, new.item, is_echo=new.is_echo,
             )  # fmt: skip
         live = self._journal.live(run)
         return None if live is None else live.run
@@ -318,18 +317,16 @@ class Runs:
         names = _ENDINGS.get(state, ())
         on_failure = self.functions.get((spec and spec.on_failure) or "") if FAILED in names else None
         heard = [name for name in names if name in self._heard or (name == FAILED and on_failure is not None)]
-        if not heard:
+        if not heard or run.is_echo:
             return
         event = self.event_of(tick, run.event)
-        if event.name in _NAMES:
-            return  # What such an event starts does not make another: that would have no end.
         data = _ending(run, event, state, output, failure)
         for name in heard:
             announced = self.announce(tick, name, data, run.key, now)
             for listener in self.routes.match(name):
-                self.new(tick, listener, announced, now)
+                self.new(tick, listener, announced, now, is_echo=True)
             if name == FAILED and on_failure is not None and on_failure not in self.routes.match(name):
-                self.new(tick, on_failure, announced, now)
+                self.new(tick, on_failure, announced, now, is_echo=True)
 
 
 def value_of(expression: str, event: StoredEvent) -> Any:

@@ -62,7 +62,7 @@ class Tick:
         self.discarded: set[int] = set()
         """Those of them that no worker has."""
         self.woken: set[int] = set()
-        """Runs that no worker has and that are ready now."""
+        """Runs of which it is decided here when they start again: what the journal says of them is no longer true."""
         self.parked: dict[int, QueuedRun] = {}
         """Runs that wait from now on."""
         self.resolved: set[tuple[int, str]] = set()
@@ -167,6 +167,7 @@ class Tick:
 
     def retry(self, active: Active, due_at: int) -> None:
         run = active.run
+        self.woken.add(run.key)
         self.writes.retried.append(
             RetriedRun(due_at, run.attempt + 1, active.started_at, active.deadline_at, run.key, run.attempt)
         )
@@ -179,6 +180,7 @@ class Tick:
     def requeue(self, active: Active) -> None:
         """Back to the queue, with the crashes and the suspicion that its run carries now."""
         run = active.run
+        self.woken.add(run.key)
         self.writes.lost.append(
             LostRun(run.crashes, run.is_suspect, active.started_at, active.deadline_at, run.key, run.attempt)
         )

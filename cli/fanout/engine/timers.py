@@ -19,6 +19,12 @@ class Timers:
         if due_at is not None:
             self.earliest = due_at if self.earliest is None else min(self.earliest, due_at)
 
+    def ask(self) -> int | None:
+        """The earliest time for which something still waits; not to be asked within a tick."""
+        if self.earliest is not None:
+            self.earliest = self._journal.next_due()
+        return self.earliest
+
     def are_due(self, now: int) -> bool:
         return self.earliest is not None and self.earliest <= now
 

@@ -55,7 +55,7 @@ class StoredEvent(NamedTuple):
 
 
 class QueuedRun(NamedTuple):
-    """A run that is ready to start. `is_fresh`: the journal has no steps of it."""
+    """A run that is ready to start. `is_fresh`: the journal has no steps of it. `is_echo`: see the schema."""
 
     key: int
     id: str
@@ -71,6 +71,7 @@ class QueuedRun(NamedTuple):
     parent_step: str | None = None
     item: int | None = None
     is_fresh: bool = False
+    is_echo: bool = False
 
 
 class LiveRun(NamedTuple):
@@ -165,6 +166,7 @@ class NewRun(NamedTuple):
     item: int | None
     item_key: str | None
     deadline_at: int | None
+    is_echo: bool = False
     reason: str | None = None
     ended_at: int | None = None
     hold: str | None = None
@@ -290,6 +292,7 @@ class Writes:
         "steps",
         "ticks",
         "tried",
+        "unmapped",
         "unpaused",
         "unreached",
         "waits",
@@ -307,6 +310,8 @@ class Writes:
         """Steps worth showing; nothing depends on them, and one that has ended meanwhile stays as it is."""
         self.failures: list[FailureRow] = []
         self.maps: dict[tuple[int, str], MapRow] = {}
+        self.unmapped: list[tuple[int, str]] = []
+        """(run, step): what was a map has become another step, and its children go on by themselves."""
         self.resolved: list[ResolvedStep] = []
         self.gathered: list[tuple[int, int, str]] = []
         """(ended_at, run, step): a map is over, and its children's outputs become its own."""

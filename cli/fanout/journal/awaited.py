@@ -46,13 +46,15 @@ class Awaited(NamedTuple):
 class Relatives(NamedTuple):
     """Whom a run comes from and what it has caused.
 
-    `sent_by` is the run that sent its event; `parent_step` the step there that invoked it, for the `item`-th item if
-    that is a map. `sent` are the names of the events that it has sent, how many of each, and the id of the first.
+    `sent_by` is the run that sent its event; `parent_step` the step of its parent that invoked it, for the `item`-th
+    item if that is a map, with `item_key` if the map gives keys. `sent` are the names of the events that it has sent,
+    how many of each, and the id of the first.
     """
 
     sent_by: str | None
     parent_step: str | None
     item: int | None
+    item_key: str | None
     children: tuple[Children, ...]
     sent: tuple[tuple[str, int, str], ...]
     replays: tuple[tuple[str, RunState], ...]

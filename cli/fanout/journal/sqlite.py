@@ -44,7 +44,7 @@ _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 
 _STORED_EVENT = "key, id, is_id_given, name, ts, data, user, v, received_at"
 _QUEUED_RUN = """key, id, function, partition, event, rank, attempt, crashes, is_suspect, started_at, parent,
-  parent_step, item, NOT EXISTS (SELECT 1 FROM step WHERE step.run = run.key)"""
+  parent_step, item, NOT EXISTS (SELECT 1 FROM step WHERE step.run = run.key), is_echo"""
 _RECORDED_STEP = "key, branch, state, attempts, output, due_at, kind"
 
 MIGRATIONS: tuple[str, ...] = ((files("fanout.journal") / "sqlite_schema.sql").read_text(),)

@@ -68,8 +68,8 @@ def cancelled_children(query: Query, run: int, since: int) -> int:
 
 
 def relatives(query: Query, run: int) -> Relatives:
-    sent_by, parent_step, item = query(
-        """SELECT sender.id, run.parent_step, run.item FROM run JOIN event ON event.key = run.event
+    sent_by, parent_step, item, item_key = query(
+        """SELECT sender.id, run.parent_step, run.item, run.item_key FROM run JOIN event ON event.key = run.event
            LEFT JOIN run sender ON sender.key = event.origin AND run.parent IS NULL WHERE run.key = ?""",
         (run,),
     )[0]
@@ -85,6 +85,7 @@ def relatives(query: Query, run: int) -> Relatives:
         sent_by=sent_by,
         parent_step=parent_step,
         item=item,
+        item_key=item_key,
         children=tuple(children(query, run)),
         sent=tuple((name, number, id_) for name, number, id_, _ in sent),
         replays=tuple((id_, RunState(state)) for id_, state in replays),

@@ -169,8 +169,9 @@ def trace(query: Query, event: int, run: int | None, *, levels: int, limit: int)
 
 
 def _add(family: Family, row: Sequence[Any], *, is_root: bool) -> None:
-    event, run = FamilyEvent(*row[:5], is_duplicate=bool(row[5])), None
+    event_key, event_id, name, received_at, origin, is_duplicate = row[:6]
+    event, run = FamilyEvent(event_key, event_id, name, received_at, origin, bool(is_duplicate)), None
     if row[6] is not None:
-        key, id_, function, event_key, state, *rest = row[6:]
-        run = FamilyRun(key, id_, function, event_key, RunState(state), *rest)
+        key, id_, function, of_event, state, *rest = row[6:]
+        run = FamilyRun(key, id_, function, of_event, RunState(state), *rest)
     family.add(event, run, is_root=is_root)

@@ -13,6 +13,8 @@
 --          `deadline_at` is when it has to have started, and once it has, when it has to be over.
 --          A replay is a run of its own, with `replay_of` set; the run it came from is never touched.
 --          A child has a `parent` and the step there that waits for it; of a map it is the `item`-th.
+--          An echo was started by an event of the engine's own, because its function listens to that, or is a child of
+--          such a run: nothing is announced of it, or it would start itself without end.
 -- step     A named piece of work inside a run: `charge`, then `charge#2` for the second of that name. A completed,
 --          failed or cancelled step never changes again; a retrying or waiting one is due at `due_at`.
 --          `position` is the order in which steps were first reached, `branch` the parallel branch they belong to.
@@ -35,6 +37,8 @@
 --
 -- A start is not written down: a run or step still going after a quarter of a second is then recorded as running.
 -- Only the engine, which holds the file lock, writes to anything but event and request.
+-- States are checked with OR: of an IN with more than two values SQLite makes a table, for every row that is written,
+-- which took a third of a commit's time.
 
 CREATE TABLE event (
   key         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -59,8 +63,8 @@ CREATE TABLE run (
   event        INTEGER NOT NULL REFERENCES event (key),
   partition    TEXT    NOT NULL DEFAULT '',
   rank         INTEGER NOT NULL,
-  state        TEXT    NOT NULL CHECK (state IN
-    ('queued', 'running', 'waiting', 'completed', 'failed', 'cancelled', 'skipped')),
+  state        TEXT    NOT NULL CHECK (state = 'queued' OR state = 'running' OR state = 'waiting' OR
+    state = 'completed' OR state = 'failed' OR state = 'cancelled' OR state = 'skipped'),
   reason       TEXT,
   attempt      INTEGER NOT NULL DEFAULT 0,
   max_attempts INTEGER NOT NULL,
@@ -77,13 +81,15 @@ CREATE TABLE run (
   item         INTEGER,
   item_key     TEXT,
   deadline_at  INTEGER,
+  is_echo      INTEGER NOT NULL DEFAULT 0 CHECK (is_echo IN (0, 1)),
   hold         TEXT,
   singleton    TEXT,
   CHECK (state = 'waiting' OR due_at IS NULL),
   CHECK (hold IS NULL OR due_at IS NOT NULL),
   CHECK ((parent IS NULL) = (parent_step IS NULL)),
   CHECK (ended_at IS NULL OR deadline_at IS NULL),
-  CHECK ((state IN ('completed', 'failed', 'cancelled', 'skipped')) = (ended_at IS NOT NULL))
+  CHECK ((state = 'completed' OR state = 'failed' OR state = 'cancelled' OR state = 'skipped') =
+    (ended_at IS NOT NULL))
 ) STRICT;
 
 CREATE UNIQUE INDEX run_once    ON run (event, function, CASE WHEN replay_of IS NULL THEN 0 ELSE key END);
@@ -111,10 +117,11 @@ CREATE INDEX run_event_event ON run_event (event);
 CREATE TABLE step (
   run        INTEGER NOT NULL REFERENCES run (key),
   key        TEXT    NOT NULL,
-  kind       TEXT    NOT NULL CHECK (kind IN ('run', 'sleep', 'wait', 'send', 'invoke', 'map')),
+  kind       TEXT    NOT NULL CHECK (kind = 'run' OR kind = 'sleep' OR kind = 'wait' OR kind = 'send' OR
+    kind = 'invoke' OR kind = 'map'),
   branch     TEXT    NOT NULL,
-  state      TEXT    NOT NULL CHECK (state IN
-    ('running', 'retrying', 'waiting', 'completed', 'failed', 'cancelled')),
+  state      TEXT    NOT NULL CHECK (state = 'running' OR state = 'retrying' OR state = 'waiting' OR
+    state = 'completed' OR state = 'failed' OR state = 'cancelled'),
   position   INTEGER NOT NULL,
   attempts   INTEGER NOT NULL,
   output     TEXT,

@@ -16,16 +16,18 @@ class RefusedError(Exception):
     """A change found the journal in another state than the engine believed."""
 
 
-def _states(happened: RunInput) -> str:
-    return "(" + ", ".join(f"'{state}'" for state in sources(happened)) + ")"
+def _allows(happened: RunInput) -> str:
+    """That a run is in a state in which this may happen to it. With OR for the schema's reason."""
+    return "(" + " OR ".join(f"state = '{state}'" for state in sources(happened)) + ")"
 
 
 # The guards come from the state machine's table, so that no write can make a move which the table does not have.
 INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERT_RUN = """
   INSERT INTO run (key, id, function, event, partition, rank, state, max_attempts, queued_at, due_at, replay_of,
-    parent, parent_step, item, item_key, deadline_at, reason, ended_at, hold, singleton)
-  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    parent, parent_step, item, item_key, deadline_at, is_echo, reason, ended_at, hold,
+    singleton)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _BATCH_EVENT = "INSERT INTO run_event (run, position, event) VALUES (?, ?, ?)"
 _HOLD_RUN = "UPDATE run SET event = coalesce(?, event), due_at = ? WHERE key = ? AND hold IS NOT NULL"
 _KEEP_LIMIT = "INSERT OR REPLACE INTO limit_state (value, function, kind, key) VALUES (?, ?, ?, ?)"
@@ -65,31 +67,31 @@ _TRY_STEP = "UPDATE step SET due_at = NULL WHERE run = ? AND key = ? AND state =
 _UNREACHED_STEP = "UPDATE step SET is_unreached = 1 WHERE run = ? AND key = ?"
 _PARK_RUN = f"""
   UPDATE run SET state = 'waiting', started_at = coalesce(started_at, ?), deadline_at = ?
-  WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.PARK)}"""
+  WHERE key = ? AND attempt = ? AND {_allows(RunInput.PARK)}"""
 _RESUME_RUN = f"""
   UPDATE run SET state = 'running', due_at = NULL
-  WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.RESUME)}"""
+  WHERE key = ? AND attempt = ? AND {_allows(RunInput.RESUME)}"""
 _NOTE_RUN = f"""
   UPDATE run SET state = 'running', started_at = coalesce(started_at, ?), deadline_at = ?
-  WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.NOTED)}"""
+  WHERE key = ? AND attempt = ? AND {_allows(RunInput.NOTED)}"""
 _DUE_RUN = (
     "UPDATE run SET state = 'queued', due_at = NULL, hold = NULL, rank = ?, partition = ? "
-    f"WHERE key = ? AND state IN {_states(RunInput.DUE)}"
+    f"WHERE key = ? AND {_allows(RunInput.DUE)}"
 )
 _RETRY_RUN = f"""
   UPDATE run SET state = 'waiting', due_at = ?, attempt = ?, started_at = coalesce(started_at, ?),
     deadline_at = ?
-  WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.RETRY)}"""
+  WHERE key = ? AND attempt = ? AND {_allows(RunInput.RETRY)}"""
 _LOSE_RUN = f"""
   UPDATE run SET state = 'queued', crashes = ?, is_suspect = ?, started_at = coalesce(started_at, ?), deadline_at = ?
-  WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.LOST)}"""
+  WHERE key = ? AND attempt = ? AND {_allows(RunInput.LOST)}"""
 _END_RUN = f"""
   UPDATE run SET state = ?, reason = ?, output = ?, started_at = coalesce(started_at, ?), ended_at = ?, crashes = ?,
     is_suspect = 0, due_at = NULL, hold = NULL, deadline_at = NULL
-  WHERE key = ? AND attempt = ? AND state IN {_states(RunInput.COMPLETE)}"""
+  WHERE key = ? AND attempt = ? AND {_allows(RunInput.COMPLETE)}"""
 _CANCEL_RUN = f"""
   UPDATE run SET state = ?, reason = ?, due_at = NULL, hold = NULL, deadline_at = NULL, ended_at = ?
-  WHERE key = ? AND state IN {_states(RunInput.CANCEL)}"""
+  WHERE key = ? AND {_allows(RunInput.CANCEL)}"""
 _ABANDON_STEPS = """
   UPDATE step SET state = 'cancelled', ended_at = ?, due_at = NULL
   WHERE run = ? AND state IN ('waiting', 'retrying')"""
@@ -126,6 +128,7 @@ def write(connection: apsw.Connection, writes: Writes) -> None:
     _each(connection, _RESOLVE_STEP, writes.resolved)
     if writes.maps:
         _all(connection, _KEEP_MAP, tuple(writes.maps.values()))
+    _all(connection, _FORGET_MAP, writes.unmapped)
     _each(connection, _NOTE_RUN, writes.noted)
     _each(connection, _PARK_RUN, writes.parked)
     _each(connection, _RESUME_RUN, writes.resumed)

@@ -15,9 +15,9 @@ from fanout.core.paths import value_at
 from fanout.declare import spec_of
 from fanout.durations import parse_duration
 from fanout.errors import UsageError
-from fanout.events import RESERVED_PREFIX, Limits, parse
+from fanout.events import Limits, parse
 from fanout.ids import UlidFactory
-from fanout.model import Event, Failure
+from fanout.model import RESERVED_PREFIX, Event, Failure
 from fanout.protocol import Awaited, EventWait, Invoke, Map, MapItems, RecordedStep, SentEvent, StepWaits
 from fanout.worker.execution import Execution, Reached, invoke_error, now_ms
 from fanout.worker.returns import decoder_of, list_decoder_of

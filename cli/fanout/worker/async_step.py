@@ -265,10 +265,11 @@ class AsyncSteps:
                 # Another branch may have waited for the same call, and taken it away.
                 with suppress(ValueError):
                     execution.unrecorded.remove(number)
-            waiter = TaskWaiter(self._loop)
-            if execution.wants_slot(waiter):
-                self._flush_soon()
-                await waiter.wait()
+            if execution.is_parked:
+                waiter = TaskWaiter(self._loop)
+                if execution.wants_slot(waiter):
+                    self._flush_soon()
+                    await waiter.wait()
         finally:
             execution.busy -= 1
             rest_soon(execution)

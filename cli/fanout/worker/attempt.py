@@ -32,7 +32,7 @@ class Attempt:
         """The step's own code has ended, whichever way."""
         inside.reset(self._token)
         execution = self._execution
-        execution.desk.going.pop((execution.claim, self._reached.key), None)
+        execution.desk.has_ended(execution.claim, self._reached.key)
         with execution.lock:
             execution.executing -= 1
 

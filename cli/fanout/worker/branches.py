@@ -5,8 +5,10 @@ from __future__ import annotations
 from contextvars import ContextVar
 from functools import lru_cache
 from types import CodeType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from zlib import crc32
+
+import msgspec
 
 if TYPE_CHECKING:
     from fanout.worker.execution import Execution
@@ -49,7 +51,7 @@ def fingerprint(code: CodeType | None) -> str:
     return f"{crc32(b' '.join(parts)):08x}"
 
 
-class Inside(NamedTuple):
+class Inside(msgspec.Struct, frozen=True):
     """The step whose own code is running."""
 
     claim: int

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from itertools import count
 from types import CodeType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 import msgspec
@@ -73,17 +73,26 @@ class Desk:
         self.going: dict[tuple[int, str], StepRunning] = {}
         """Steps by claim and key, until they end or have been reported."""
         self.executions: dict[int, Execution] = {}
+        self._reporting = threading.Lock()
 
     def report_going(self, older_than_ms: int) -> None:
         """Tell the engine of steps that have been going for a while; each is told once."""
         latest = now_ms() - older_than_ms
         for where, step in list(self.going.items()):
-            if step.started_at <= latest and self.going.pop(where, None) is not None:
-                self.link.put(step)
+            if step.started_at <= latest:
+                with self._reporting:
+                    if self.going.pop(where, None) is not None:
+                        self.link.put(step)
         self.link.flush()
 
+    def has_ended(self, claim: int, key: str) -> None:
+        """A step has: whatever is said of it after this call is said after the report that it was going."""
+        if self.going.pop((claim, key), None) is None:
+            with self._reporting:
+                pass
 
-class Reached(NamedTuple):
+
+class Reached(msgspec.Struct, frozen=True):
     """The step that a call is."""
 
     key: str

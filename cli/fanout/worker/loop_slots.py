@@ -65,6 +65,8 @@ class LoopSlots:
             leave_if_out_of_memory(error)
             ending = execution.raised(error)
         execution.close()
+        # Else the task would have itself: by its context, the branch there, and that one's execution.
+        branch.set(None)
         if execution.is_left_behind:
             return
         execution.desk.link.put(ending)

@@ -303,10 +303,11 @@ class Steps:
                 call.wait()
             with suppress(ValueError):
                 execution.unrecorded.remove(number)
-        waiter = ThreadWaiter()
-        if execution.wants_slot(waiter):
-            execution.desk.link.flush()
-            waiter.wait()
+        if execution.is_parked:
+            waiter = ThreadWaiter()
+            if execution.wants_slot(waiter):
+                execution.desk.link.flush()
+                waiter.wait()
         self._leave_if_evicted()
 
     def _leave_if_evicted(self) -> None:
