@@ -8,6 +8,7 @@ from collections.abc import Container
 from typing import Any
 
 from fanout.core.expressions import IN_WAITS, parse
+from fanout.model import EventTrigger
 from tests.engine.foretelling import Foretold, Where, foretell, parts_of
 from tests.engine.scripts import Await, Body, Function, Item, Map, Send, Sleep, Step, What
 from tests.engine.simulation import Simulation
@@ -116,6 +117,7 @@ def _listeners(simulation: Simulation, name: str) -> list[Function]:
         if any(
             name.startswith(trigger.name[:-1]) if trigger.name.endswith("*") else name == trigger.name
             for trigger in each.spec.triggers
+            if isinstance(trigger, EventTrigger)
         )
     ]
 

@@ -54,8 +54,7 @@ def everywhere(simulate: Simulate, made: Function, play: Play, view: View) -> ob
         ("sending", quiet.faults.sends),
     ):
         for number in range(1, effects + 1):
-            faults = Faults(**{where: [number]})
-            simulation = simulate(made, faults=faults)
+            simulation = simulate(made, faults=Faults.at(where, number))
             play(simulation)
             assert view(simulation) == expected, f"a crash {where} {number} of {effects}"
             simulation.close()
@@ -236,11 +235,9 @@ def test_starts_keep_their_distance_whatever_crashes(
     def view(simulation: Simulation) -> object:
         for starts in first_starts(simulation).values():
             assert all(later - earlier >= 500 for earlier, later in pairwise(starts))
-        return states_by_event(simulation), {key: len(starts) for key, starts in first_starts(simulation).items()}
+        return set(simulation.states().values()), {key: len(starts) for key, starts in first_starts(simulation).items()}
 
-    states, starts = everywhere(simulate, made, play, view)  # type: ignore[misc]
-    assert {state for _, state, _ in states} == {"completed"}
-    assert starts == {"a": 4, "b": 4}
+    assert everywhere(simulate, made, play, view) == ({"completed"}, {"a": 4, "b": 4})
 
 
 def test_a_throttle_lets_as_many_through_as_it_says(simulate: Simulate) -> None:

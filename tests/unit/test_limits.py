@@ -165,9 +165,8 @@ def test_what_is_paused_does_not_start_until_it_is_resumed() -> None:
 def test_a_permit_is_asked_for_decided_with_the_commit_and_used_once() -> None:
     place = Limited(spec("f", FlowRules(throttle=SECOND)))
     limits, permit = place.limits, Permit("f", "null")
-    assert not limits.has_questions
-    assert limits.obstacle(run(1, throttle="null")) == permit
-    assert limits.has_questions
+    asked = [limits.has_questions, limits.obstacle(run(1, throttle="null")), limits.has_questions]
+    assert asked == [False, permit, True]
     tick = place.decide(NOW)
     assert (tick.permits, list(tick.writes.limits), limits.has_questions) == (
         [permit],

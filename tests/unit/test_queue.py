@@ -413,7 +413,7 @@ def test_with_one_slot_for_all_every_partition_has_its_turn() -> None:
     names = ["f1", "f2", "f3", "g"]
     ready = FakeJournal(*backlog(*names)).loaded()
     shut = Gate(**dict.fromkeys(names, "slot"))
-    taken = []
+    taken: list[str] = []
     first = ready.take(OPEN)
     assert first is not None
     while drain(ready, shut) == [] and len(taken) < 40:

@@ -80,7 +80,8 @@ def test_matching_is_what_a_walk_over_all_triggers_would_find(functions: list[li
             each.id
             for each in specs
             for trigger in each.triggers
-            if (event.startswith(trigger.name[:-1]) if trigger.name.endswith("*") else event == trigger.name)
+            if isinstance(trigger, EventTrigger)
+            and (event.startswith(trigger.name[:-1]) if trigger.name.endswith("*") else event == trigger.name)
         }
         found = matched(routes, event)
         assert set(found) == expected

@@ -66,7 +66,7 @@ def test_it_is_not_looked_at_when_nothing_was_due(timers: Timers, runs: SqliteJo
 def test_who_asks_is_told_of_nothing_that_is_over(timers: Timers, runs: SqliteJournal) -> None:
     timers.add(NOW + 5)
     assert timers.ask() == NOW + 10
-    runs.commit(writes(due=[(NOW, 4)]))
+    runs.commit(writes(due=[(NOW, "", 4)]))
     assert (timers.ask(), timers.earliest) == (NOW + 20, NOW + 20)
     runs.commit(writes(ended=[ended(1)], abandoned=[(NOW, 1)]))
     assert timers.ask() is None

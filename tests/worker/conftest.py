@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 import time
 from collections import deque
@@ -11,7 +12,7 @@ from typing import TypeVar
 
 import pytest
 
-from fanout.engine.pool import LocalPool, Lost
+from fanout.engine.pool import Codebase, LocalPool, Lost
 from fanout.model import Failure, StepKind, StepState
 from fanout.protocol import (
     Described,
@@ -69,8 +70,8 @@ class Worker:
         (folder / "work.py").write_text(textwrap.dedent(HEAD) + textwrap.dedent(code))
         self._folder = folder
         self._heard: deque[ToEngine] = deque()
-        self._pool = LocalPool(Load(str(folder), ("work",), 4))
-        self._pool.grow(1)
+        self._pool = LocalPool({"": Codebase(sys.executable, Load(str(folder), ("work",), 4))})
+        self._pool.grow("", 1)
         self.expect(Described)
 
     # What the functions do with files.

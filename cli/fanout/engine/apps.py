@@ -64,12 +64,14 @@ class Apps:
         return tuple(spec for app in self._apps.values() for spec in app.functions)
 
     def rows(self, now: int) -> list[tuple[str, str, int | None]]:
-        """What the journal keeps of them: without a time if they have not been loaded now."""
-        return [
+        """What the journal is to keep of them, if it has not; without a time if they have not been loaded now."""
+        rows = [
             (spec.id, msgspec.json.encode(spec).decode(), None if app.is_stale else now)
             for app in self._apps.values()
             for spec in app.functions
         ]
+        is_fresh = not any(app.is_stale for app in self._apps.values())
+        return [] if is_fresh and self._journal.has_functions({id_: spec for id_, spec, _ in rows}) else rows
 
     def unloaded(self) -> set[str]:
         """Functions whose code no worker has, because it can't be loaded."""

@@ -5,7 +5,7 @@ Only the engine that holds the journal's lock calls `commit`; any process may ap
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -436,6 +436,9 @@ class Journal(Appender, Protocol):
 
     def functions(self) -> list[str]:
         """The functions that the code last had, each as JSON text."""
+
+    def has_functions(self, specs: Mapping[str, str]) -> bool:
+        """Whether the code last had just these, by id, and all of it could be loaded."""
 
     def paused(self) -> list[str]:
         """Functions whose runs are not to be started."""

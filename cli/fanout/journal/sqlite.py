@@ -7,7 +7,7 @@ brings the same current SQLite to every machine (docs/architecture.md has the fi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
@@ -359,6 +359,10 @@ class SqliteJournal:
 
     def functions(self) -> list[str]:
         return [spec for (spec,) in self._execute("SELECT spec FROM function WHERE is_present")]
+
+    def has_functions(self, specs: Mapping[str, str]) -> bool:
+        rows = self._execute("SELECT id, spec, loaded_at FROM function WHERE is_present").fetchall()
+        return {id_: spec for id_, spec, _ in rows} == specs and len({loaded_at for *_, loaded_at in rows}) == 1
 
     def paused(self) -> list[str]:
         return [function for (function,) in self._execute("SELECT function FROM pause")]
