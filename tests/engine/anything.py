@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from fanout.engine.loop import DEFAULT_PARK_MS
 from fanout.events import NewEvent
-from fanout.model import CancelRule, TimeLimits
+from fanout.model import CancelRule, EventTrigger, TimeLimits
 from tests.engine.scripts import (
     FAIL,
     FATAL,
@@ -81,7 +81,7 @@ class Author:
             rng.choice([None, None, 50, 5_000]), rng.choice([None, None, 400, 8_000]), made.spec.timeouts.step_ms
         )
         return function(
-            made.spec.id, *made.script, on=[each.name for each in made.spec.triggers], retries=made.spec.retries,
+            made.spec.id, *made.script, on=[each.name for each in made.spec.triggers if isinstance(each, EventTrigger)], retries=made.spec.retries,
             backoff=made.spec.backoff, is_async=made.spec.is_async, timeouts=limits, on_failure=made.spec.on_failure,
             cancel_on=rules[: rng.randint(0, 2)],
         )  # fmt: skip

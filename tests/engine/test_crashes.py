@@ -78,6 +78,8 @@ def waiting(simulation: Simulation) -> None:
     """All that a run can wait for, and all that can come of it."""
     simulation.send(event("e", n=1))
     simulation.run(for_ms=200)
+    # After many crashes it takes longer.
+    simulation.run(lambda: simulation.rows("SELECT 1 FROM step WHERE kind = 'wait'") != [])
     simulation.send(event("f", n=2), event("f", n=1))
     simulation.run()
 
