@@ -301,7 +301,7 @@ def test_a_map_goes_on_with_other_items_and_another_function(project: Project, p
 
 
 def test_a_function_that_is_gone_waits_for_its_code(project: Project) -> None:
-    """Neither its runs nor those that others have asked for get lost; a map over it fails."""
+    """Its runs are what others wait for, and those wait as well."""
     toml = TOML.format(park="0", delay=0.05)
     code = """
         @fanout.function(trigger=fanout.on("app/go"))

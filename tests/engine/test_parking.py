@@ -6,7 +6,7 @@ import pytest
 
 from fanout.engine.loop import DEFAULT_PARK_MS
 from fanout.engine.parking import PARKED_A_SLOT
-from fanout.protocol import Resume, Unpark
+from fanout.protocol import Parked, Resume, Unpark
 from tests.engine.checker import check
 from tests.engine.conftest import NEVER, Simulate, both_kinds, every_parking
 from tests.engine.scripts import (
@@ -116,6 +116,30 @@ def test_code_of_a_task_that_comes_to_a_step_while_its_run_is_parked_asks_for_a_
     assert len(resumed) == 1 + is_async
     first = simulation.begun("busy")[0]
     assert simulation.begun("s") == ([first + 1_000] if is_async else [20 + 100])
+    check(simulation)
+
+
+def test_what_asks_for_a_slot_that_it_never_lost_goes_on(simulate: Simulate) -> None:
+    """An event, the word that all of it waits, and code that comes to a step: all are on their way at the same time."""
+    simulation = simulate(
+        function(
+            "a",
+            parallel(
+                (Await("f", 60_000), Step("heard")),
+                (Step("busy", takes_ms=50), Body(takes_ms=2, is_hidden=True), Step("s")),
+            ),
+            is_async=True,
+        ),
+        lag=lambda: 3,
+    )
+    simulation.run()
+    simulation.send()
+    simulation.run(lambda: any(isinstance(message, Parked) for _, message in simulation.pool.said))
+    simulation.send(event("f"))
+    at = simulation.clock() - BEGINNING
+    simulation.run()
+    assert simulation.begun("heard")[0] - at <= 10
+    assert simulation.begun("s")[0] - at <= 10
     check(simulation)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -172,3 +173,29 @@ def test_a_path_too_long_for_a_socket_is_replaced_by_a_private_short_one(folder:
         assert has_mail(follower)
     assert [place.exists() for place in places] == [False, False]
     assert list(deep.iterdir()) == []
+
+
+def test_what_cannot_be_opened_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when Ctrl-C comes while it is opened."""
+    temporary = tmp_path / "t"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+
+    class Interrupted(socket.socket):
+        def bind(self, _address: object) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(socket, "socket", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Doorbell(tmp_path / ("long" * 40))
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_folder_for_temporary_files_that_is_too_deep_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("deep" * 40)))
+    bell = Doorbell(tmp_path / ("long" * 40))
+    assert Path(bell.path).exists()
+    bell.close()
+    assert not Path(bell.path).parent.exists()

@@ -24,15 +24,21 @@ class _Mailbox:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.path = str(folder / f"{name}-{os.getpid()}.sock")
-        self._own_folder = None
-        if len(os.fsencode(self.path)) > _MAX_PATH_BYTES:
-            self._own_folder = tempfile.mkdtemp(prefix="fanout-")
-            self.path = str(Path(self._own_folder) / name)
-        with suppress(FileNotFoundError):
-            Path(self.path).unlink()
+        self._own_folder: str | None = None
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(self.path)
-        self.socket.setblocking(False)
+        try:
+            if _is_too_long(self.path):
+                # The folder for temporary files may be too deep as well; this one never is.
+                parent = None if not _is_too_long(f"{tempfile.gettempdir()}/fanout-12345678/{name}") else "/tmp"  # noqa: S108 - a folder of our own is made in it
+                self._own_folder = tempfile.mkdtemp(prefix="fanout-", dir=parent)
+                self.path = str(Path(self._own_folder) / name)
+            with suppress(FileNotFoundError):
+                Path(self.path).unlink()
+            self.socket.bind(self.path)
+            self.socket.setblocking(False)
+        except BaseException:
+            self.close()  # Ctrl-C may come at any moment, and leaves no folder behind.
+            raise
 
     def close(self) -> None:
         self.socket.close()
@@ -41,6 +47,10 @@ class _Mailbox:
         if self._own_folder:
             with suppress(OSError):
                 Path(self._own_folder).rmdir()
+
+
+def _is_too_long(path: str) -> bool:
+    return len(os.fsencode(path)) > _MAX_PATH_BYTES
 
 
 class Doorbell(_Mailbox):

@@ -6,6 +6,7 @@ Only the engine that holds the journal's lock calls `commit`; any process may ap
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -351,7 +352,10 @@ class Writes:
         """(handled_at, the run that was made, request)"""
 
     def __bool__(self) -> bool:
-        return any(getattr(self, name) for name in self.__slots__ if name != "routed_to") or self.routed_to is not None
+        return self.routed_to is not None or any(_lists_of(self))
+
+
+_lists_of = attrgetter(*(name for name in Writes.__slots__ if name != "routed_to"))
 
 
 class Appender(Protocol):

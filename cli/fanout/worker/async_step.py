@@ -59,7 +59,7 @@ class AsyncSteps:
         """As `Steps.run`. A plain `fn` runs in a thread, so that it can't hold up its neighbours."""
         execution = self._execution
         reached = execution.reach(name)
-        output = await self._recorded(reached)
+        output = await self._recorded(reached) if reached.key in execution.recorded else None
         while output is None:
             await self._settle()
             attempt = Attempt(execution, reached)
@@ -255,6 +255,8 @@ class AsyncSteps:
 
     async def _settle(self) -> None:
         execution = self._execution
+        if not (execution.unrecorded or execution.is_parked or execution.is_evicting):
+            return
         # Somebody who waits for the disk does something.
         execution.busy += 1
         try:
