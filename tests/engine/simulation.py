@@ -270,8 +270,9 @@ class Simulation:
             times.append(self.clock() + self.pool.timeout_ms)
         elif not self.engine.is_stopping:
             parked_until = self.engine._parking.next_at if self.pool.parked() else None
-            limits = self.engine._deadlines.next_at
-            times += [at for at in (self.engine.next_due, parked_until, limits) if at is not None]
+            # Not `next_due`, which asks the journal: an engine that runs on does not.
+            due_at, limits = self.engine._timers.earliest, self.engine._deadlines.next_at
+            times += [at for at in (due_at, parked_until, limits) if at is not None]
         return min(times, default=None)
 
     def _fence(self, ahead: int) -> None:

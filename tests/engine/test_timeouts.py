@@ -236,3 +236,22 @@ def test_a_run_that_is_in_time_is_left_alone(simulate: Simulate, linger: bool) -
     simulation.run()
     assert {*simulation.states().values()} == {"completed"}
     check(simulation)
+
+
+@both_kinds
+def test_the_limit_counts_from_the_first_start_when_a_worker_dies_under_a_run(
+    simulate: Simulate, is_async: bool
+) -> None:
+    simulation = simulate(
+        function("a", *[Step("s", takes_ms=3_000)] * 20, is_async=is_async, timeouts=TimeLimits(finish_ms=20_000)),
+        processes=1,
+    )
+    simulation.run()
+    simulation.send()
+    simulation.run(for_ms=5_000)
+    simulation.pool.lose(1)
+    simulation.run(for_ms=5_000)
+    simulation.pool.lose(2)
+    simulation.run()
+    assert ends(simulation) == [("failed", "timed out", 20 + 20_000)]
+    check_over(simulation)

@@ -59,7 +59,9 @@ class AsyncSteps:
         """As `Steps.run`. A plain `fn` runs in a thread, so that it can't hold up its neighbours."""
         execution = self._execution
         reached = execution.reach(name)
-        output = await self._recorded(reached) if reached.key in execution.recorded else None
+        # Most steps are new: a coroutine that finds that out is not worth its price.
+        is_new = reached.key not in execution.recorded and not execution.has_left
+        output = None if is_new else await self._recorded(reached)
         while output is None:
             await self._settle()
             attempt = Attempt(execution, reached)
