@@ -272,7 +272,7 @@ class Simulation:
             parked_until = self.engine._parking.next_at if self.pool.parked() else None
             # Not `next_due`, which asks the journal: an engine that runs on does not.
             due_at, limits = self.engine._timers.earliest, self.engine._deadlines.next_at
-            times += [at for at in (due_at, parked_until, limits) if at is not None]
+            times += [at for at in (due_at, self.engine._queue.next_at, parked_until, limits) if at is not None]
         return min(times, default=None)
 
     def _fence(self, ahead: int) -> None:

@@ -139,6 +139,14 @@ def test_a_pool_of_one_goes_on_after_a_death(simulate: Simulate) -> None:
     check(simulation)
 
 
+def test_an_engine_whose_only_worker_has_died_is_not_idle(simulate: Simulate) -> None:
+    simulation = simulate(function("a", Step("one", deaths=1)), processes=1)
+    simulation.send()
+    simulation.run(until=lambda: bool(simulation.begun("one")))
+    simulation.run(until=lambda: simulation.engine.is_idle())
+    assert simulation.states() == {1: "completed"}
+
+
 def test_suspicion_and_charges_survive_a_crash_of_the_engine(simulate: Simulate) -> None:
     simulation = simulate(
         function("killer", Step("boom", takes_ms=5, deaths=FOREVER)),

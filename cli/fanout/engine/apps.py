@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
 from fanout import __version__
@@ -73,14 +71,14 @@ class Apps:
         is_fresh = not any(app.is_stale for app in self._apps.values())
         return [] if is_fresh and self._journal.has_functions({id_: spec for id_, spec, _ in rows}) else rows
 
+    def loadable(self) -> set[str]:
+        """Apps that have a worker, or whose code may be loaded as far as is known."""
+        return {app.id for app in self._apps.values() if app.error is None or self._roster.workers_of(app.id)}
+
     def unloaded(self) -> set[str]:
         """Functions whose code no worker has, because it can't be loaded."""
-        return {
-            spec.id
-            for app in self._apps.values()
-            if app.error is not None and not self._roster.workers_of(app.id)
-            for spec in app.functions
-        }
+        loadable = self.loadable()
+        return {spec.id for app in self._apps.values() if app.id not in loadable for spec in app.functions}
 
     # What workers say before they execute anything. True: what functions there are has changed.
 
@@ -175,6 +173,3 @@ class Apps:
                 self._roster.retire(app)
         for worker in self._roster.retired():
             self._pool.stop(worker)
-
-    def all(self) -> Iterable[str]:
-        return self._apps

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 
 from fanout.engine.children import Children
 from fanout.engine.deadlines import Deadlines
@@ -57,8 +57,12 @@ class Dispatch:
         """Whether the queue has given it out already."""
         return run in self._roster.by_run or any(each.key == run for each in self._suspects)
 
-    def has_ready(self) -> bool:
-        return bool(self._suspects) or self._queue.has_ready()
+    def has_ready(self, apps: Iterable[str]) -> bool:
+        """Whether a run of these apps may start, at once or when a worker of its app is free, or has loaded."""
+        return self._queue.has_ready() or any(
+            self._queue.is_awaited(FreeSlot(app)) or any(self._app_of(run) == app for run in self._suspects)
+            for app in apps
+        )
 
     def demand(self, app: str, most: int) -> int:
         """Workers that there is work for, counted no further than `most`."""

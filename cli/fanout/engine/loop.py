@@ -157,7 +157,7 @@ class Engine:
         """Nothing executes and nothing can be started now; what is left waits for a time, an event or code."""
         return not (
             self._roster.executing
-            or self._dispatch.has_ready()
+            or self._dispatch.has_ready(self._apps.loadable())
             or self._limits.has_questions
             or self._has_news
             or self._timers.are_due(self._clock())

@@ -250,6 +250,10 @@ class ReadyQueue:
         """Whether a run may be ready; `take` knows for certain."""
         return bool(self._turns)
 
+    def is_awaited(self, obstacle: Obstacle) -> bool:
+        """Whether a run waits for this."""
+        return obstacle in self._blocked
+
     def at_least(self, enough: int, app: str, app_of: Callable[[str], str], slot: Obstacle) -> int:
         """How many runs of an app would have a use for a slot; counted no further than `enough`."""
         found = 0
