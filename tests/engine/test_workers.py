@@ -143,7 +143,7 @@ def test_an_engine_whose_only_worker_has_died_is_not_idle(simulate: Simulate) ->
     simulation = simulate(function("a", Step("one", deaths=1)), processes=1)
     simulation.send()
     simulation.run(until=lambda: bool(simulation.begun("one")))
-    simulation.run(until=lambda: simulation.engine.is_idle())
+    simulation.run(until=simulation.engine.is_idle)
     assert simulation.states() == {1: "completed"}
 
 

@@ -258,10 +258,9 @@ class Execution:
         is_idle = self.waiting and not self.executing and not self.busy
         return bool(is_idle and not self.is_parked and not self.is_evicting)
 
-    def next_timer(self, now: float) -> float | None:
-        """When code between its steps goes on by itself, in the loop's time."""
-        times = (timer.when() for timer in self.timers if not timer.cancelled())
-        return min((at for at in times if at > now), default=None)
+    def next_timer(self) -> float | None:
+        """When code between its steps goes on by itself, in the loop's time; a late loop may not have come to it."""
+        return min((timer.when() for timer in self.timers if not timer.cancelled()), default=None)
 
     # Leaving.
 

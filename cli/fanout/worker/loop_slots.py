@@ -10,6 +10,7 @@ from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
+from weakref import ReferenceType, ref
 
 from fanout.worker.async_context import AsyncContext
 from fanout.worker.branches import Branch, branch, inside
@@ -79,10 +80,14 @@ class _Loop(asyncio.SelectorEventLoop):
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        timer = super().call_at(when, callback, *args, context=context)
         execution = _between_steps()
-        if execution is not None:
-            execution.timers.add(timer)
+        if execution is None:
+            return super().call_at(when, callback, *args, context=context)
+        itself: list[ReferenceType[asyncio.TimerHandle]] = []
+        fire = partial(_fired, execution, itself, callback, *args)
+        timer = super().call_at(when, fire, context=context)
+        itself.append(ref(timer))
+        execution.timers.add(timer)
         return timer
 
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
@@ -97,6 +102,20 @@ class _Loop(asyncio.SelectorEventLoop):
 def _between_steps() -> Execution | None:
     here = branch.get()
     return None if here is None or inside.get() is not None else here.execution
+
+
+def _fired(
+    execution: Execution,
+    itself: list[ReferenceType[asyncio.TimerHandle]],
+    callback: Callable[[*Ts], object],
+    *args: *Ts,
+) -> None:
+    # Only now: a loop that is late still has to come to those whose time is over.
+    timer = itself[0]()
+    if timer is not None:
+        execution.timers.discard(timer)
+    execution.stirs += 1
+    callback(*args)
 
 
 def _thread_ended(execution: Execution, _future: asyncio.Future[Any]) -> None:

@@ -33,7 +33,7 @@ def _look(execution: Execution, stirs: int, turns: int) -> None:
     execution.is_watched = False
     if execution.threads:
         return
-    goes_on_at = execution.next_timer(task.get_loop().time())
+    goes_on_at = execution.next_timer()
     if goes_on_at is None:
         execution.rest()
         execution.desk.link.flush()
