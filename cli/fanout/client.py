@@ -17,8 +17,8 @@ from fanout import config as config_
 from fanout.engine import lock
 from fanout.engine.doorbell import Follower
 from fanout.events import NewEvent, parse
-from fanout.journal import AcceptedEvent
 from fanout.journal.family import Progress, Watched
+from fanout.journal.rows import AcceptedEvent
 from fanout.journal.sqlite import SqliteJournal
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import Run

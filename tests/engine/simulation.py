@@ -18,8 +18,9 @@ from typing import Any
 
 from fanout.engine.loop import DEFAULT_PARK_MS, Engine, Settings
 from fanout.events import NewEvent
-from fanout.journal import AcceptedEvent, Writes
+from fanout.journal.rows import AcceptedEvent
 from fanout.journal.sqlite import SqliteJournal
+from fanout.journal.writes import Writes
 from fanout.model import StepState
 from tests.engine.scripts import BEGINNING, Clock, Crash, Entry, Faults, Function, What, event
 from tests.engine.workers import Loading, SimPool

@@ -6,7 +6,7 @@ import gc
 import tracemalloc
 
 from fanout.engine.queue import WINDOW
-from fanout.journal import QueuedRun
+from fanout.journal.rows import QueuedRun
 from tests.engine.checker import check_fan_out
 from tests.engine.conftest import Simulate
 from tests.engine.scripts import BEGINNING, Step, event, function

@@ -11,7 +11,7 @@ import pytest
 
 from fanout.errors import JournalError
 from fanout.events import NewEvent
-from fanout.journal import (
+from fanout.journal.rows import (
     EndedRun,
     EventRow,
     FailureRow,
@@ -24,9 +24,9 @@ from fanout.journal import (
     RetriedRun,
     StepRow,
     WaitRow,
-    Writes,
 )
 from fanout.journal.sqlite import SqliteJournal
+from fanout.journal.writes import Writes
 from fanout.model import RunState
 
 NOW = 1_760_000_000_000

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from fanout.errors import JournalError
-from fanout.journal import DUPLICATE_WINDOW_MS, AcceptedEvent, OpenRequest, StoredEvent
+from fanout.journal import DUPLICATE_WINDOW_MS
+from fanout.journal.rows import AcceptedEvent, OpenRequest, StoredEvent
 from fanout.journal.sqlite import SqliteJournal
 from tests.unit.journals import NOW, dump, event, event_row, one_refused, refused, writes
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fanout.errors import JournalError
-from fanout.journal import MapRow, WaitRow
+from fanout.journal.rows import MapRow, WaitRow
 from fanout.journal.sqlite import SqliteJournal
 from tests.unit.journals import (
     NOW,

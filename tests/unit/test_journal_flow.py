@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fanout.journal import Hold
+from fanout.journal.rows import Hold
 from fanout.journal.sqlite import SqliteJournal
 from tests.unit.journals import NOW, dump, ended, event, new_run, queued_run, refused, writes
 

@@ -13,8 +13,8 @@ import apsw
 import pytest
 
 from fanout.core.machine import TRANSITIONS, RunInput
-from fanout.journal import Writes
 from fanout.journal.sqlite import SqliteJournal
+from fanout.journal.writes import Writes
 from fanout.model import RunState, StepState
 from tests.unit.journals import (
     NOW,

@@ -10,7 +10,7 @@ from typing import Any
 import apsw
 import pytest
 
-from fanout.journal import LiveRun, LostRun
+from fanout.journal.rows import LiveRun, LostRun
 from fanout.journal.sqlite import SqliteJournal
 from fanout.model import RunState
 from tests.unit.journals import (

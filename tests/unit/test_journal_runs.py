@@ -8,8 +8,16 @@ from typing import Any
 import pytest
 
 from fanout.errors import JournalError
-from fanout.journal import EndedRun, LostRun, NewRun, NotedRun, ParkedRun, RetriedRun, Writes
+from fanout.journal.rows import (
+    EndedRun,
+    LostRun,
+    NewRun,
+    NotedRun,
+    ParkedRun,
+    RetriedRun,
+)
 from fanout.journal.sqlite import SqliteJournal
+from fanout.journal.writes import Writes
 from tests.unit.journals import (
     NOW,
     child,

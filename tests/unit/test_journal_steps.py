@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from fanout.errors import JournalError
-from fanout.journal import DueStep, ResolvedStep, StepRow, Writes
+from fanout.journal.rows import DueStep, ResolvedStep, StepRow
 from fanout.journal.sqlite import SqliteJournal
+from fanout.journal.writes import Writes
 from fanout.model import Failure, StepKind, StepState
 from fanout.protocol import RecordedStep
 from tests.unit.journals import (

@@ -8,7 +8,8 @@ from fanout.core import flow
 from fanout.engine.limits import THROTTLE, FreeSlot, Limits, Paused, Permit, Place
 from fanout.engine.queue import Until
 from fanout.engine.tick import Tick
-from fanout.journal import Journal, QueuedRun
+from fanout.journal import Journal
+from fanout.journal.rows import QueuedRun
 from fanout.model import NO_RULES, ConcurrencyRule, CronTrigger, FlowRules, FunctionSpec, Overlap, ThrottleRule
 
 NOW = 1_760_000_000_000

@@ -11,7 +11,8 @@ from fanout.engine.parking import PARKED_A_SLOT, Parking
 from fanout.engine.roster import Active, Roster
 from fanout.engine.tick import Tick
 from fanout.engine.timers import Timers
-from fanout.journal import Journal, QueuedRun
+from fanout.journal import Journal
+from fanout.journal.rows import QueuedRun
 from fanout.model import FunctionSpec, TimeLimits
 from fanout.protocol import Evict, Parked
 

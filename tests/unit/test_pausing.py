@@ -12,7 +12,7 @@ import pytest
 from fanout.engine.limits import Limits
 from fanout.engine.requests import Requests
 from fanout.engine.tick import Tick
-from fanout.journal import OpenRequest
+from fanout.journal.rows import OpenRequest
 from fanout.journal.sqlite import SqliteJournal
 
 NOW = 1_760_000_000_000

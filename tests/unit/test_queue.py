@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from fanout.engine import queue
 from fanout.engine.queue import WINDOW, Obstacle, ReadyQueue, Until
-from fanout.journal import QueuedRun
+from fanout.journal.rows import QueuedRun
 
 FUNCTIONS = frozenset({"f", "g"})
 

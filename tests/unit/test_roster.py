@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from fanout.engine.roster import Active, Roster
-from fanout.journal import QueuedRun
+from fanout.journal.rows import QueuedRun
 from fanout.model import FunctionSpec, TimeLimits
 
 APP = "shop"

@@ -14,7 +14,8 @@ import apsw
 import pytest
 
 from fanout.errors import JournalError
-from fanout.journal.sqlite import MIGRATIONS, SqliteJournal
+from fanout.journal.sqlite import SqliteJournal
+from fanout.journal.sqlite_file import MIGRATIONS
 from tests.unit.journals import NOW, dump, ended, event, step, writes
 
 

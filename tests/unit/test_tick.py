@@ -6,7 +6,16 @@ import pytest
 
 from fanout.engine.roster import Active
 from fanout.engine.tick import Tick
-from fanout.journal import EndedRun, FailureRow, LostRun, NotedRun, ParkedRun, QueuedRun, RetriedRun, StepRow
+from fanout.journal.rows import (
+    EndedRun,
+    FailureRow,
+    LostRun,
+    NotedRun,
+    ParkedRun,
+    QueuedRun,
+    RetriedRun,
+    StepRow,
+)
 from fanout.model import Failure, FunctionSpec, RunState, StepKind, TimeLimits
 from fanout.protocol import (
     Awaited,

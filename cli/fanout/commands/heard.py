@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fanout.commands import text
-from fanout.journal import AcceptedEvent
 from fanout.journal.heard import MOST_HEARERS, Heard
+from fanout.journal.rows import AcceptedEvent
 from fanout.journal.sqlite_reader import JournalReader
 
 if TYPE_CHECKING:

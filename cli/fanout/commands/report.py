@@ -14,9 +14,9 @@ from fanout.commands import heard as heard_
 from fanout.commands import text
 from fanout.commands.app import say
 from fanout.commands.tree import tree
-from fanout.journal import AcceptedEvent
 from fanout.journal.family import Family, Watched, live
 from fanout.journal.heard import Heard
+from fanout.journal.rows import AcceptedEvent
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import Failure, Run, RunState, Step
 

@@ -15,9 +15,9 @@ from fanout.commands.inputs import DATA_HELP, bytes_of, event_with
 from fanout.commands.text import count, printable
 from fanout.errors import EventError, UsageError
 from fanout.events import DEFAULT_LIMITS, NewEvent, parse
-from fanout.journal import AcceptedEvent
 from fanout.journal.family import Family, Watched
 from fanout.journal.heard import Heard, Hearer
+from fanout.journal.rows import AcceptedEvent
 from fanout.journal.sqlite_reader import JournalReader
 
 

@@ -10,7 +10,8 @@ from fanout.durations import period
 from fanout.engine.runs import Held, Runs, value_of
 from fanout.engine.tick import Tick
 from fanout.engine.timers import Timers
-from fanout.journal import Hold, Journal, StoredEvent
+from fanout.journal import Journal
+from fanout.journal.rows import Hold, StoredEvent
 from fanout.model import NO_RULES, BatchRule, DebounceRule, EventTrigger, FunctionSpec, Trigger
 
 RATE_LIMIT = "rate limit"

@@ -16,7 +16,8 @@ from fanout.engine.runs import Runs
 from fanout.engine.tick import Tick
 from fanout.engine.timers import Timers
 from fanout.engine.waits import Waits
-from fanout.journal import EventRow, Journal
+from fanout.journal import Journal
+from fanout.journal.rows import EventRow
 from fanout.model import Failure, FunctionSpec, RunState
 from fanout.protocol import (
     EventWait,

@@ -10,7 +10,8 @@ from fanout.engine.runs import Parent, Runs
 from fanout.engine.tick import EndedChild, Tick
 from fanout.engine.timers import Timers
 from fanout.engine.waits import Waits
-from fanout.journal import Journal, MapRow
+from fanout.journal import Journal
+from fanout.journal.rows import MapRow
 from fanout.model import Failure, FunctionSpec, RunState, StepState
 from fanout.protocol import Invoke, Map, MapItems, RecordedStep, StepWaits
 

@@ -12,7 +12,8 @@ from fanout.engine.parking import Parking
 from fanout.engine.queue import ReadyQueue
 from fanout.engine.roster import Active, Roster
 from fanout.engine.tick import Tick
-from fanout.journal import Journal, QueuedRun, StoredEvent
+from fanout.journal import Journal
+from fanout.journal.rows import QueuedRun, StoredEvent
 from fanout.model import FunctionSpec, StepKind, StepState
 from fanout.protocol import Resume, Start, StepChanged
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from fanout.core import flow
 from fanout.engine.queue import Obstacle, Until
 from fanout.engine.tick import Tick
-from fanout.journal import Journal, QueuedRun
+from fanout.journal import Journal
+from fanout.journal.rows import QueuedRun
 from fanout.model import CronTrigger, FunctionSpec, Overlap
 
 THROTTLE = "throttle"

@@ -27,7 +27,9 @@ from fanout.engine.tick import Tick
 from fanout.engine.timers import Timers
 from fanout.engine.waits import Waits
 from fanout.errors import LoadError
-from fanout.journal import DUPLICATE_WINDOW_MS, Journal, StoredEvent, Writes
+from fanout.journal import DUPLICATE_WINDOW_MS, Journal
+from fanout.journal.rows import StoredEvent
+from fanout.journal.writes import Writes
 from fanout.model import FunctionSpec, StepKind
 from fanout.protocol import Described, Evict, LoadFailed, ToEngine
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Hashable, Iterable
 from itertools import chain, count, islice
 from typing import NamedTuple, Protocol
 
-from fanout.journal import QueuedRun
+from fanout.journal.rows import QueuedRun
 
 WINDOW = 512
 MOST_RUNS = 32 * WINDOW

@@ -8,7 +8,8 @@ from fanout.engine.limits import Limits
 from fanout.engine.runs import Runs
 from fanout.engine.schedules import Schedules
 from fanout.engine.tick import Tick
-from fanout.journal import Journal, OpenRequest
+from fanout.journal import Journal
+from fanout.journal.rows import OpenRequest
 from fanout.model import CronTrigger
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from fanout.journal import QueuedRun
+from fanout.journal.rows import QueuedRun
 from fanout.model import FunctionSpec
 
 

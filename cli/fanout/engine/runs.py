@@ -15,7 +15,14 @@ from fanout.engine.roster import Active, Roster
 from fanout.engine.tick import EndedChild, Tick
 from fanout.engine.timers import Timers
 from fanout.ids import UlidFactory
-from fanout.journal import EventRow, Journal, NewRun, QueuedRun, StoredEvent, WaitRow
+from fanout.journal import Journal
+from fanout.journal.rows import (
+    EventRow,
+    NewRun,
+    QueuedRun,
+    StoredEvent,
+    WaitRow,
+)
 from fanout.model import Failure, FunctionSpec, RunState
 from fanout.protocol import Evict
 

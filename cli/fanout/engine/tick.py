@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from typing import NamedTuple
 
 from fanout.engine.roster import Active
-from fanout.journal import (
+from fanout.journal.rows import (
     EndedRun,
     FailureRow,
     Hold,
@@ -18,8 +18,8 @@ from fanout.journal import (
     RetriedRun,
     StepRow,
     StoredEvent,
-    Writes,
 )
+from fanout.journal.writes import Writes
 from fanout.model import Failure, RunState, StepKind, StepState
 from fanout.protocol import (
     EventWait,

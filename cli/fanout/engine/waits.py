@@ -9,7 +9,14 @@ from fanout.engine.roster import Active, Roster
 from fanout.engine.runs import Runs
 from fanout.engine.tick import Tick
 from fanout.engine.timers import Timers
-from fanout.journal import DueStep, FailureRow, Journal, ResolvedStep, StoredEvent, WaitRow
+from fanout.journal import Journal
+from fanout.journal.rows import (
+    DueStep,
+    FailureRow,
+    ResolvedStep,
+    StoredEvent,
+    WaitRow,
+)
 from fanout.model import Failure, RunState, StepKind, StepState
 from fanout.protocol import EventWait, Sleep, StepWaits
 

@@ -6,21 +6,17 @@ brings the same current SQLite to every machine (docs/architecture.md has the fi
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from importlib.resources import files
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import apsw
 import msgspec
 
 from fanout.errors import JournalError
 from fanout.events import NewEvent
 from fanout.ids import UlidFactory
-from fanout.journal import (
-    DUPLICATE_WINDOW_MS,
+from fanout.journal import DUPLICATE_WINDOW_MS
+from fanout.journal.rows import (
     AcceptedEvent,
     DueStep,
     Hold,
@@ -30,110 +26,27 @@ from fanout.journal import (
     QueuedRun,
     StoredEvent,
     WaitRow,
-    Writes,
 )
-from fanout.journal.sqlite_connection import Patience, check_version, not_ours, open_connection, readable_errors
+from fanout.journal.sqlite_connection import readable_errors
+from fanout.journal.sqlite_file import MIGRATIONS, JournalFile
 from fanout.journal.sqlite_writes import INSERT_EVENT, RefusedError, write
+from fanout.journal.writes import Writes
 from fanout.model import Failure, RunState, StepKind, StepState
 from fanout.protocol import RecordedStep
-
-APPLICATION_ID = 0x66616E6F
-"""`fano` in ASCII: tells our files from other people's databases, which are left alone."""
-_WAL_LIMIT_BYTES = 64 * 1024 * 1024
-
 
 _STORED_EVENT = "key, id, is_id_given, name, ts, data, user, v, received_at"
 _QUEUED_RUN = """key, id, function, partition, event, rank, attempt, crashes, is_suspect, started_at, parent,
   parent_step, item, NOT EXISTS (SELECT 1 FROM step WHERE step.run = run.key), is_echo"""
 _RECORDED_STEP = "key, branch, state, attempts, output, due_at, kind"
 
-MIGRATIONS: tuple[str, ...] = ((files("fanout.journal") / "sqlite_schema.sql").read_text(),)
-"""Each brings a journal from the version of its index to the next; `user_version` says where a journal is."""
 
-
-class SqliteJournal:
+class SqliteJournal(JournalFile):
     """A journal open for writing. See `fanout.journal.Journal` for what its methods mean."""
 
     def __init__(self, path: Path, *, migrations: Sequence[str] = MIGRATIONS) -> None:
-        """Open the journal at `path`, making it or bringing it up to date first.
-
-        Raises:
-            JournalError: it can't be opened, is no journal, or was written by a newer fanout.
-        """
-        self._path = path
+        """Open it; see `JournalFile`."""
+        super().__init__(path, migrations=migrations)
         self._new_id = UlidFactory()
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # SQLite gives the files beside it the rights of this one: nobody else reads payloads. Only a new file is
-            # opened here: to close any descriptor of an old one would take away the locks that SQLite holds on it for
-            # this process, and another SQLite tool could then remove the write-ahead log under our other connections.
-            with suppress(FileExistsError):
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        except OSError as error:
-            raise JournalError(f"the journal `{path}` can't be opened: {error.strerror}") from None
-        try:
-            self._connection = open_connection(path, apsw.SQLITE_OPEN_READWRITE)
-            with readable_errors(path):
-                self._execute = self._connection.execute
-                self._prepare(migrations)
-                self._data_version = self._scalar("PRAGMA data_version")
-        except BaseException:
-            if hasattr(self, "_connection"):
-                self._connection.close()
-            raise
-
-    def _prepare(self, migrations: Sequence[str]) -> None:
-        if (
-            self._scalar("SELECT count(*) FROM sqlite_schema")
-            and self._scalar("PRAGMA application_id") != APPLICATION_ID
-        ):
-            raise not_ours(self._path)
-        self._switch_log_on()
-        self._execute("PRAGMA synchronous = full")
-        self._execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
-        check_version(self._path, self._scalar("PRAGMA user_version"), len(migrations))
-        if self._scalar("PRAGMA user_version") < len(migrations):
-            with self._transaction():
-                # Read again under the lock: another process may just have done it.
-                version = self._scalar("PRAGMA user_version")
-                for script in migrations[version:]:
-                    # A statement that returns rows would stop the script there until they are taken.
-                    self._execute(script).fetchall()
-                self._execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                self._execute(f"PRAGMA user_version = {len(migrations)}")
-
-    def _switch_log_on(self) -> None:
-        # SQLite does not ask the busy handler here: of several processes that make a journal, all but one would fail.
-        has_patience, tries = Patience(), 0
-        while True:
-            try:
-                if self._scalar("PRAGMA journal_mode") != "wal":
-                    self._execute("PRAGMA journal_mode = wal")
-            except apsw.BusyError:
-                if not has_patience(tries):
-                    raise
-                tries += 1
-            else:
-                return
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def _scalar(self, sql: str, bindings: tuple[Any, ...] = ()) -> Any:
-        row = self._execute(sql, bindings).fetchone()
-        return row[0] if row else None
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        # IMMEDIATE: a transaction that reads first and then wants to write can't wait for the lock, it can only fail.
-        self._execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            if self._connection.in_transaction:
-                self._execute("ROLLBACK")
-            raise
-        self._execute("COMMIT")
 
     # Any process.
 

@@ -11,13 +11,14 @@ import msgspec
 
 from fanout.errors import JournalError, NotFoundError, UsageError
 from fanout.events import NewEvent
-from fanout.journal import AcceptedEvent, sqlite_awaited, sqlite_family, sqlite_functions, sqlite_heard
+from fanout.journal import sqlite_awaited, sqlite_family, sqlite_functions, sqlite_heard
 from fanout.journal.awaited import Awaited, AwaitedEvent, Relatives
 from fanout.journal.family import Family, LeftOver, Progress, Watched
 from fanout.journal.functions import Collected, CronTick, Executing, KnownFunction, Queued, RunCounts
 from fanout.journal.heard import Heard, Hearer
-from fanout.journal.sqlite import MIGRATIONS
+from fanout.journal.rows import AcceptedEvent
 from fanout.journal.sqlite_connection import check_version, open_connection, readable_errors
+from fanout.journal.sqlite_file import MIGRATIONS
 from fanout.journal.sqlite_rows import made_run, select_runs, with_steps
 from fanout.model import Failure, Run, RunState
 

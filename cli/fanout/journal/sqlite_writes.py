@@ -9,7 +9,7 @@ import apsw
 import msgspec
 
 from fanout.core.machine import RunInput, sources
-from fanout.journal import Writes
+from fanout.journal.writes import Writes
 
 
 class RefusedError(Exception):
