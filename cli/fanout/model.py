@@ -256,6 +256,13 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
     def max_attempts(self) -> int:
         return self.retries + 1
 
+    def in_app(self, app: str, *, is_alone: bool) -> FunctionSpec:
+        """As the engine knows it: with its full id, where there is more than one app."""
+        if is_alone:
+            return msgspec.structs.replace(self, app=app)
+        handler = None if self.on_failure is None else f"{app}/{self.on_failure}"
+        return msgspec.structs.replace(self, app=app, id=f"{app}/{self.id}", on_failure=handler)
+
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """A step as a person sees it. `due_at` is set while it waits for a time, or for no longer than that."""

@@ -13,6 +13,7 @@ from fanout.errors import FanoutError
 
 COMMANDS = {
     "init": "Write a commented fanout.toml, and a first function.",
+    "check": "Load the code and say what is wrong or odd, for editors and CI.",
     "send": "Send events and wait for all that they cause.",
     "invoke": "Run one function by hand and print what it returns.",
     "runs": "List runs, or show one with its steps, attempts and errors.",

@@ -42,12 +42,13 @@ def rows(reader: JournalReader, functions: Sequence[KnownFunction], now: int) ->
         ticks = reader.ticks(known.spec.id, now, _TICKS_LOOKED_AT) if triggers else []
         for trigger in triggers:
             is_of = (each for each in ticks if (each.expression, each.zone) == (trigger.expression, trigger.zone))
-            next_at = next(_next(known.spec, trigger, now), None) if known.is_present else None
+            next_at = next(ticks_after(known.spec, trigger, now), None) if known.is_present else None
             found.append(Row(known, trigger, next(is_of, None), next_at))
     return found
 
 
-def _next(spec: FunctionSpec, trigger: CronTrigger, after: int) -> Iterator[int]:
+def ticks_after(spec: FunctionSpec, trigger: CronTrigger, after: int) -> Iterator[int]:
+    """When it ticks after this time; nothing where this machine does not know its zone."""
     schedule = schedule_of(spec, trigger)
     here = moment(after)
     while schedule is not None:
@@ -184,7 +185,7 @@ def upcoming(spec: FunctionSpec, trigger: CronTrigger, now: int, number: int) ->
         CronError: this machine does not know the zone.
     """
     schedule = cron.parse(trigger.expression, trigger.zone, spec.id)
-    following = _next(spec, trigger, now)
+    following = ticks_after(spec, trigger, now)
     ticks = [moment(next(following)) for _ in range(number)]
     here = moment(now)
     until = max(here + _EDGES_WITHIN, ticks[-1])

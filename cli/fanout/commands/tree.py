@@ -109,6 +109,8 @@ class _Drawing:
             drawn.append(f"  until {text.clock(run.due_at, is_short=self._is_narrow)}", style="yellow")
         if run.attempts > 1:
             drawn.append(f"  {run.attempts} attempts", style="yellow")
+        if run.reason is not None and run.state in (RunState.SKIPPED, RunState.CANCELLED):
+            drawn.append(f"  {text.first_line(run.reason)}", style="dim")
         if run.replay_of is not None:
             drawn.append(f"  replay of {text.short_id(run.replay_of)}", style="dim")
         for step in run.steps:
