@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks import backlog, cold, fan_out, latency, mapping, payload, sleepers, soak, waits
+from benchmarks import (
+    backlog,
+    choosing,
+    cold,
+    fairness,
+    fan_out,
+    latency,
+    mapping,
+    matching,
+    payload,
+    pruning,
+    sleepers,
+    soak,
+    waits,
+)
 from benchmarks.settings import Options, Result
 
 
@@ -31,5 +45,13 @@ WORKLOADS = {
     "W8": Workload("soak: `--runs` runs, 1,000,000 unless told (several minutes)", soak.run),
     "W9": Workload(
         "sleep: 100,000 runs sleep for a month, beside 200 that are woken within seconds (a minute)", sleepers.run
+    ),
+    "W10": Workload(
+        "choice: the engine's cost of the next of 100,000 queued runs, over 10,000 keys and over 100", choosing.run
+    ),
+    "W11": Workload("fairness: 10 runs of a key beside 10,000 queued runs of another, and alone", fairness.run),
+    "W12": Workload("matching: an event finds its function among 2,000 on 2,000 names, and among 2", matching.run),
+    "W13": Workload(
+        "pruning: 100,000 old runs go while 50 events a second come; a tick takes less than 50 ms", pruning.run
     ),
 }

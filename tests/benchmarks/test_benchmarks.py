@@ -42,6 +42,11 @@ FIGURES = {
     | ({"memory_200k_mb"} if MEMORY else set()),
     "W8": {"runs_per_s", "steps_per_s", "ratio", "wall_s", "samples"} | MEMORY,
     "W9": {"late_p50_ms", "late_p99_ms", "late_max_ms"} | CROWD,
+    "W10": {f"{limit}_{what}" for limit in ("one", "roomy") for what in ("few_us", "many_us", "ratio", "begin_ms")},
+    "W11": {f"{limit}_{what}" for limit in ("one", "two", "roomy") for what in ("alone_ms", "beside_ms", "ratio")},
+    "W12": {"few_us", "many_us", "tails_us"},
+    "W13": {"tick_p50_ms", "tick_p99_ms", "tick_max_ms", "quiet_tick_p99_ms", "late_p50_ms", "late_p99_ms"}
+    | {"late_max_ms", "runs_per_s", "wall_s", "prepare_s", "journal_mb"},
 }
 
 
@@ -119,6 +124,26 @@ def test_sleepers_are_woken_beside_others_that_sleep_on(tmp_path: Path) -> None:
     assert 0 < figures["bytes_a_run"] < 2000
 
 
+def test_a_choice_is_compared_with_one_among_fewer_keys(tmp_path: Path) -> None:
+    figures = figures_of(tmp_path, "W10", "--scale", "0.01")
+    for limit in ("one", "roomy"):
+        assert figures[f"{limit}_ratio"] == pytest.approx(
+            figures[f"{limit}_many_us"] / figures[f"{limit}_few_us"], rel=0.01
+        )
+
+
+def test_a_key_beside_another_is_compared_with_itself_alone(tmp_path: Path) -> None:
+    figures = figures_of(tmp_path, "W11", "--scale", "0.01")
+    assert figures["one_alone_ms"] >= 10 * 20
+    assert figures["two_alone_ms"] >= 5 * 20
+    assert figures["roomy_ratio"] == pytest.approx(figures["roomy_beside_ms"] / figures["roomy_alone_ms"], rel=0.01)
+
+
+def test_matching_is_timed_with_and_without_open_tails(tmp_path: Path) -> None:
+    figures = figures_of(tmp_path, "W12", "--scale", "0.1")
+    assert all(took > 0 for took in figures.values())
+
+
 def test_no_argument_lists_the_workloads(tmp_path: Path) -> None:
     done = benchmarks(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -129,7 +154,7 @@ def test_an_unknown_workload_is_refused_with_those_that_there_are(tmp_path: Path
     done = benchmarks(tmp_path, "W1", "W0")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: there is no workload `W0`\nhint: there are W1, W1a, W2, W3, W4, W5, W6, W7, W8, W9\n"
+        "error: there is no workload `W0`\nhint: there are W1, W1a, W2, W3, W4, W5, W6, W7, W8, W9, W10, W11, W12, W13\n"
     )
 
 

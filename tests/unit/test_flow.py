@@ -20,6 +20,7 @@ from fanout.core.flow import (
     debounced,
     gcra,
     is_full,
+    is_sequence,
     key_text,
     keys_of,
     partition,
@@ -380,6 +381,13 @@ def test_long_values_are_told_apart_by_their_ends() -> None:
 def test_a_partition_is_text_that_people_can_read(keys: tuple[str, ...], throttle_key: str | None, text: str) -> None:
     assert partition(keys, throttle_key) == text
     assert keys_of(text) == (keys, throttle_key)
+
+
+def test_the_partition_of_a_sequence_is_another_with_the_same_keys() -> None:
+    for keys in ((), None), (("1",), "2"):
+        text = partition(*keys, is_sequence=True)
+        assert (is_sequence(text), is_sequence(partition(*keys))) == (True, False)
+        assert keys_of(text) == keys
 
 
 key_texts = st.text(max_size=20) | json_values.map(key_text)

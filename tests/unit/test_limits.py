@@ -5,12 +5,13 @@ from typing import cast
 import msgspec
 
 from fanout.core import flow
-from fanout.engine.limits import THROTTLE, FreeSlot, Limits, Paused, Permit, Place
+from fanout.core.places import THROTTLE, TICKS, Place
+from fanout.engine.limits import FreeSlot, Limits, Paused, Permit, TickBefore
 from fanout.engine.queue import Until
 from fanout.engine.tick import Tick
 from fanout.journal import Journal
 from fanout.journal.rows import QueuedRun
-from fanout.model import NO_RULES, ConcurrencyRule, CronTrigger, FlowRules, FunctionSpec, Overlap, ThrottleRule
+from fanout.model import NO_RULES, ConcurrencyRule, FlowRules, FunctionSpec, ThrottleRule
 
 NOW = 1_760_000_000_000
 SECOND = ThrottleRule(1, 1_000)
@@ -21,6 +22,8 @@ class KeptLimits:
 
     def __init__(self, *paused: str) -> None:
         self.values: dict[tuple[str, str, str], int] = {}
+        self.going: set[str] = set()
+        """Functions of which a tick's run has begun and is not over."""
         self._paused = paused
 
     def paused(self) -> list[str]:
@@ -28,6 +31,10 @@ class KeptLimits:
 
     def limit_value(self, function: str, kind: str, key: str) -> int | None:
         return self.values.get((function, kind, key))
+
+    def has_begun(self, function: str, singleton: str) -> bool:
+        assert singleton == TICKS
+        return function in self.going
 
 
 class Limited:
@@ -46,7 +53,7 @@ class Limited:
 
     def decide(self, now: int) -> Tick:
         tick = Tick()
-        self.limits.now = now
+        self.limits.look(now)
         self.limits.decide(tick, now)
         self.journal.values.update(tick.writes.limits)
         return tick
@@ -59,7 +66,13 @@ def spec(id_: str = "f", rules: FlowRules = NO_RULES, **more: object) -> Functio
 
 def run(key: int, function: str = "f", *keys: str, throttle: str | None = None, has_begun: bool = False) -> QueuedRun:
     partition = flow.partition(keys, throttle)
+    partition = flow.begun(partition) if has_begun else partition
     return QueuedRun(key, f"r{key}", function, partition, 1, 0, 0, 0, False, NOW if has_begun else None)
+
+
+def tick_run(key: int, function: str = "f", throttle: str | None = None, *, has_begun: bool = False) -> QueuedRun:
+    """Of a tick that waits for the one before."""
+    return run(key, function, has_begun=has_begun)._replace(partition=flow.partition((), throttle, is_sequence=True))
 
 
 def limited(*rules: ConcurrencyRule) -> FlowRules:
@@ -121,32 +134,39 @@ def test_functions_share_the_places_of_their_app_by_the_keys_value() -> None:
     assert limits.obstacle(run(8, "h", "null")) == Place("", "shop:all", "null")
 
 
-def test_of_two_rules_both_have_to_have_room_and_the_one_that_has_is_named_for_others() -> None:
+def test_of_two_rules_both_have_to_have_room() -> None:
     limits = Limited(spec("f", limited(ConcurrencyRule(1, "event.data.k"), ConcurrencyRule(2)))).limits
     limits.hold(run(1, "f", "a", "null"))
     assert limits.obstacle(run(2, "f", "a", "null")) == Place("f", "0", "a")
-    assert list(limits.with_room(run(2, "f", "a", "null"))) == [Place("f", "1", "null"), FreeSlot("shop")]
     limits.hold(run(3, "f", "b", "null"))
     assert limits.obstacle(run(4, "f", "c", "null")) == Place("f", "1", "null")
-    assert list(limits.with_room(run(4, "f", "c", "null"))) == [Place("f", "0", "c"), FreeSlot("shop")]
-
-
-def test_who_has_no_slot_leaves_its_places_and_not_a_slot_to_others() -> None:
-    place = Limited(spec("f", limited(ConcurrencyRule(1))))
-    place.full.add("shop")
-    assert list(place.limits.with_room(run(1, "f", "null"))) == [Place("f", "0", "null")]
 
 
 def test_runs_of_a_schedule_that_wait_for_one_another_have_one_place() -> None:
-    queued = spec(triggers=(CronTrigger("@daily"),), overlap=Overlap.QUEUE)
-    limits = Limited(queued).limits
-    limits.hold(run(1))
-    assert limits.obstacle(run(2)) == Place("f", "cron", "")
-    others = [spec(triggers=(CronTrigger("@daily"),), overlap=Overlap.SKIP), spec(overlap=Overlap.QUEUE)]
-    for each in others:
-        limits = Limited(each).limits
-        limits.hold(run(1))
-        assert limits.obstacle(run(2)) is None
+    limits = Limited(spec()).limits
+    limits.hold(tick_run(1))
+    assert limits.obstacle(tick_run(2)) == Place("f", TICKS, "")
+    assert limits.obstacle(run(3)) is None
+    limits.hold(run(3))
+    assert list(limits.release(tick_run(1))) == [Place("f", TICKS, "")]
+    assert limits.obstacle(tick_run(2)) is None
+
+
+def test_the_run_of_a_tick_is_behind_one_that_has_begun_and_waits() -> None:
+    place = Limited(spec(), spec("g"))
+    place.journal.going.add("f")
+    assert place.limits.obstacle(tick_run(1)) == TickBefore("f")
+    assert place.limits.obstacle(tick_run(1, has_begun=True)) is None
+    assert (place.limits.obstacle(run(2)), place.limits.obstacle(tick_run(3, "g"))) == (None, None)
+    assert place.limits.shut(tick_run(1)) is None
+
+
+def test_who_waits_for_the_tick_before_asks_for_no_permit() -> None:
+    place = Limited(spec("f", FlowRules(throttle=SECOND)))
+    place.journal.going.add("f")
+    first = tick_run(1, throttle="null")
+    assert place.limits.obstacle(first) == TickBefore("f")
+    assert not place.limits.has_questions
 
 
 # Pauses.
@@ -158,6 +178,18 @@ def test_what_is_paused_does_not_start_until_it_is_resumed() -> None:
     limits.pause(["g"])
     limits.unpause("f")
     assert (limits.obstacle(run(1, "f")), limits.obstacle(run(2, "g"))) == (None, Paused("g"))
+
+
+def test_what_has_begun_goes_on_though_it_is_paused() -> None:
+    place = Limited(spec("f", limited(ConcurrencyRule(1, "event.data.k"))), paused=("f",))
+    again = run(1, "f", "a", has_begun=True)
+    assert place.limits.obstacle(again) is None
+    place.limits.hold(run(2, "f", "a"))
+    assert (place.limits.obstacle(again), place.limits.obstacle(run(3, "f", "a"))) == (
+        Place("f", "0", "a"),
+        Paused("f"),
+    )
+    assert list(place.limits.release(again)) == [Place("f", "0", "a")]
 
 
 # Throttles.
@@ -180,7 +212,7 @@ def test_a_permit_is_asked_for_decided_with_the_commit_and_used_once() -> None:
     assert limits.obstacle(run(2, throttle="null")) == permit
     assert place.decide(NOW).permits == [permit]
     assert limits.obstacle(run(2, throttle="null")) == Until(NOW + 1_000, permit)
-    limits.now = NOW + 1_000
+    limits.look(NOW + 1_000)
     assert limits.obstacle(run(2, throttle="null")) == permit
     place.decide(NOW + 1_000)
     assert limits.obstacle(run(2, throttle="null")) is None
@@ -194,11 +226,9 @@ def test_a_permit_that_could_not_be_used_at_once_is_as_if_it_had_not_been_given(
     place.decide(NOW)
     place.full.add("shop")
     assert limits.obstacle(first) == FreeSlot("shop")
-    assert list(limits.with_room(first)) == [permit]
     place.full.clear()
-    limits.now = NOW + 700
+    limits.look(NOW + 700)
     assert limits.obstacle(first) == permit
-    assert list(limits.with_room(first)) == [FreeSlot("shop")]
     place.decide(NOW + 700)
     assert limits.obstacle(first) is None
     limits.spend(first)
@@ -241,3 +271,33 @@ def test_each_key_has_its_own_throttle_and_who_has_no_slot_does_not_ask() -> Non
         place.limits.obstacle(run(1, throttle=key))
     assert sorted(place.decide(NOW).permits) == [Permit("f", "a"), Permit("f", "b")]  # type: ignore[type-var]
     assert [place.limits.obstacle(run(1, throttle=key)) for key in "abc"] == [None, None, Permit("f", "c")]
+
+
+def test_after_a_step_back_of_the_clock_nobody_waits_for_the_time_that_was_said_before_it() -> None:
+    place = Limited(spec("f", FlowRules(throttle=SECOND)))
+    permit, first = Permit("f", "null"), run(1, throttle="null")
+    place.limits.obstacle(first)
+    place.decide(NOW)
+    place.limits.spend(first)
+    place.limits.obstacle(first)
+    place.decide(NOW)
+    assert place.limits.obstacle(first) == Until(NOW + 1_000, permit)
+    place.limits.look(NOW - 3_600_000)
+    assert place.limits.obstacle(first) == permit
+    place.decide(NOW - 3_600_000)
+    assert place.limits.obstacle(first) == Until(NOW - 3_599_000, permit)
+
+
+def test_what_was_decided_is_forgotten_when_it_makes_no_difference_any_more() -> None:
+    place = Limited(spec("f", FlowRules(throttle=ThrottleRule(1, 1_000, 1, "event.data.k"))))
+    for number in range(2):
+        for key in "abc":
+            place.limits.obstacle(run(number, throttle=key))
+        place.decide(NOW)
+        place.limits.spend(run(1, throttle="a"))
+    assert [place.limits.obstacle(run(1, throttle=key)) for key in "abc"] == [
+        Until(NOW + 1_000, Permit("f", "a")), None, None,
+    ]  # fmt: skip
+    place.limits.look(NOW + 1_000)
+    assert (place.limits._not_before, place.limits._granted, place.limits._forgotten) == ({}, {}, [])
+    assert place.limits.obstacle(run(1, throttle="b")) == Permit("f", "b")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable
 
 import pytest
 from hypothesis import settings
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fanout.engine import queue
-from fanout.engine.queue import WINDOW, Obstacle, ReadyQueue, Until
+from fanout.engine.queue import WINDOW, Keyed, Obstacle, ReadyQueue, Until
 from fanout.journal.rows import QueuedRun
 
 FUNCTIONS = frozenset({"f", "g"})
@@ -53,19 +52,23 @@ class FakeJournal:
 
 
 class Gate:
-    """Obstacles in the way of partitions, by name; the others are free. `room` is what it says has room."""
+    """Obstacles in the way of partitions, by name; the others are free."""
 
     def __init__(self, **obstacles: Obstacle) -> None:
         self.obstacles: dict[str, Obstacle] = obstacles
-        self.room: list[Obstacle] = []
         self.asked = 0
 
     def obstacle(self, run: QueuedRun) -> Obstacle | None:
         self.asked += 1
-        return self.obstacles.get(run.function + run.partition)
+        return self._in_the_way_of(run)
 
-    def with_room(self, run: QueuedRun) -> Iterable[Obstacle]:
-        return [each for each in self.room if each != self.obstacles.get(run.function + run.partition)]
+    def shut(self, partition: Keyed) -> Obstacle | None:
+        self.asked += 1
+        obstacle = self._in_the_way_of(partition)
+        return None if isinstance(obstacle, Until) else obstacle
+
+    def _in_the_way_of(self, partition: Keyed) -> Obstacle | None:
+        return self.obstacles.get(partition.function + partition.partition)
 
 
 OPEN = Gate()
@@ -200,7 +203,7 @@ def test_a_discarded_run_is_not_taken() -> None:
     ready = journal.loaded()
     assert ready.take(OPEN) == run(0)
     del journal.queued[3]
-    ready.discard({3, 77})
+    ready.discard([run(3), run(77), run(9, "g")])
     assert drain(ready) == [run(1), run(2), run(4)]
 
 
@@ -208,7 +211,7 @@ def test_the_last_run_of_a_partition_can_be_discarded() -> None:
     journal = FakeJournal()
     ready = journal.loaded()
     ready.append(run(1))
-    ready.discard({1})
+    ready.discard([run(1)])
     assert (ready.take(OPEN), ready.has_ready(), held(ready)) == (None, False, {})
 
 
@@ -219,7 +222,7 @@ def test_many_are_discarded_at_once_from_all_partitions() -> None:
     gone = {key for key in range(3, 30) if key % 4}
     for key in gone:
         del journal.queued[key]
-    ready.discard(gone)
+    ready.discard([run(key, partition=str(key % 3)) for key in gone])
     assert [each.key for each in taken if each] == [0, 1, 2]
     assert sorted(each.key for each in drain(ready)) == [4, 8, 12, 16, 20, 24, 28]
 
@@ -230,7 +233,7 @@ def test_what_was_discarded_before_the_window_reached_it_is_not_taken_either() -
     assert ready.take(OPEN) == run(0)
     for key in range(1, 2 * WINDOW - 1):
         del journal.queued[key]
-    ready.discard(range(1, 2 * WINDOW - 1))
+    ready.discard([run(key, rank=key) for key in range(1, 2 * WINDOW - 1)])
     assert drain(ready) == [run(2 * WINDOW - 1, rank=2 * WINDOW - 1)]
 
 
@@ -329,6 +332,30 @@ def test_who_waits_costs_nothing() -> None:
     assert gate.asked == 1
 
 
+def test_the_runs_of_those_that_may_not_start_are_left_in_the_journal() -> None:
+    journal = FakeJournal(*backlog("f1", "f2", "g", of=2))
+    ready = journal.loaded()
+    gate = Gate(f1="lock", f2=Until(100))
+    assert names_of(drain(ready, gate)) == ["g", "g"]
+    assert held(ready) == {("f", "1"): 0, ("f", "2"): 2}
+    assert {(function, partition) for function, partition, *_ in journal.fetches} == {("g", ""), ("f", "2")}
+    gate.obstacles.clear()
+    ready.wake("lock")
+    assert names_of(drain(ready, gate)) == ["f1", "f1"]
+
+
+def test_one_of_which_nothing_is_left_in_the_journal_either_wakes_another() -> None:
+    journal = FakeJournal(*backlog("f1", "f2", of=1))
+    ready = journal.loaded()
+    gate = Gate(f1="lock", f2="lock")
+    assert drain(ready, gate) == []
+    del journal.queued[0]
+    gate.obstacles.clear()
+    ready.wake("lock")
+    assert names_of(drain(ready, gate)) == ["f2"]
+    assert held(ready) == {}
+
+
 def test_the_one_that_waits_the_longest_is_woken_and_only_one() -> None:
     ready = FakeJournal(*backlog("f1", "f2", "f3", of=1)).loaded()
     gate = Gate(f1="lock", f2="lock", f3="lock")
@@ -365,14 +392,32 @@ def test_one_that_waits_for_a_time_starts_then() -> None:
     assert (names_of(drain(ready, gate)), ready.next_at) == (["f1"], None)
 
 
-def test_one_that_leaves_a_place_free_wakes_another_for_it() -> None:
+def test_one_that_has_no_use_for_what_it_was_woken_for_wakes_another() -> None:
     ready = FakeJournal(*backlog("f1", "f2", "f3", of=1)).loaded()
     gate = Gate(f1="slot", f2="slot")
     assert names_of(drain(ready, gate)) == ["f3"]
     gate.obstacles = {"f1": "lock"}
-    gate.room = ["slot"]
     ready.wake("slot")
     assert names_of(drain(ready, gate)) == ["f2"]
+
+
+def test_one_that_waits_for_something_else_when_its_time_has_come_wakes_another_that_waits_behind_it() -> None:
+    ready = FakeJournal(*backlog("f1", "f2", of=1)).loaded()
+    gate = Gate(f1=Until(100, "permit"), f2="permit")
+    assert drain(ready, gate) == []
+    gate.obstacles = {"f1": "pause"}
+    ready.fire(100)
+    assert names_of(drain(ready, gate)) == ["f2"]
+
+
+def test_after_a_step_back_of_the_clock_all_that_wait_for_a_time_are_looked_at_again() -> None:
+    ready = FakeJournal(*backlog("f1", "f2", of=1)).loaded()
+    gate = Gate(f1=Until(3_000), f2=Until(9_000))
+    ready.fire(2_000)
+    assert drain(ready, gate) == []
+    gate.obstacles = {"f1": Until(1_500), "f2": Until(1_100)}
+    ready.fire(1_000)
+    assert (drain(ready, gate), ready.next_at) == ([], 1_100)
 
 
 def test_one_that_has_nothing_left_when_it_is_woken_wakes_another() -> None:
@@ -380,8 +425,7 @@ def test_one_that_has_nothing_left_when_it_is_woken_wakes_another() -> None:
     ready = journal.loaded()
     gate = Gate(f1="lock", f2="lock")
     assert drain(ready, gate) == []
-    del journal.queued[0]
-    ready.discard({0})
+    ready.discard([journal.queued.pop(0)])
     gate.obstacles.clear()
     ready.wake("lock")
     assert names_of(drain(ready, gate)) == ["f2"]
@@ -392,8 +436,7 @@ def test_one_that_has_nothing_left_at_its_time_wakes_another_that_waits_for_the_
     ready = journal.loaded()
     gate = Gate(f1=Until(100, "permit"), f2="permit")
     assert drain(ready, gate) == []
-    del journal.queued[0]
-    ready.discard({0})
+    ready.discard([journal.queued.pop(0)])
     gate.obstacles.clear()
     ready.fire(100)
     assert names_of(drain(ready, gate)) == ["f2"]
@@ -406,6 +449,16 @@ def test_a_function_with_a_higher_limit_at_a_place_passes_those_with_lower_ones(
     del gate.obstacles["g"]
     ready.wake("lock")
     assert names_of(drain(ready, gate)) == ["g", "g"]
+
+
+def test_a_function_with_a_higher_limit_is_found_however_many_wait_before_it() -> None:
+    others = [run(key, partition=str(key)) for key in range(100)]
+    ready = FakeJournal(*others, run(1_000, "g")).loaded()
+    gate = Gate(**{f"f{key}": "lock" for key in range(100)}, g="lock")
+    assert drain(ready, gate) == []
+    del gate.obstacles["g"]
+    ready.wake("lock")
+    assert names_of(drain(ready, gate)) == ["g"]
 
 
 def test_with_one_slot_for_all_every_partition_has_its_turn() -> None:
@@ -462,19 +515,88 @@ def test_memory_is_bounded_over_all_partitions(monkeypatch: pytest.MonkeyPatch) 
     assert (sorted(taken), most <= 10 * 8) == ([*range(400)], True)
 
 
-def test_partitions_beyond_the_bound_are_read_when_others_are_through(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "MOST_PARTITIONS", 10)
+    monkeypatch.setattr(queue, "LOOKED_AT", 3)
+
+
+def drained(journal: FakeJournal, ready: ReadyQueue, gate: Gate = OPEN, most: int = 13) -> list[int]:
+    """The keys of all that may start. In memory are no more partitions than `most`."""
+    taken = []
+    while True:
+        each = ready.take(gate)
+        assert len(held(ready)) <= most
+        if each is not None:
+            journal.taken.add(each.key)
+            taken.append(each.key)
+        elif not ready.has_ready():
+            return taken
+
+
+@pytest.mark.usefixtures("few")
+def test_partitions_beyond_the_bound_are_read_when_others_are_through() -> None:
     journal = FakeJournal(*[run(key, partition=f"{key % 50:02}", rank=key) for key in range(100)])
     ready = journal.loaded()
-    assert len(held(ready)) == 10
     late = [run(200 + key, partition=f"late {key}", rank=200) for key in range(5)]
     appended(journal, ready, late)
-    taken, most = [], 0
-    while (each := ready.take(OPEN)) is not None:
-        journal.taken.add(each.key)
-        taken.append(each.key)
-        most = max(most, len(held(ready)))
-    assert (sorted(taken), most) == ([*range(100), *range(200, 205)], 10)
+    assert sorted(drained(journal, ready)) == [*range(100), *range(200, 205)]
+
+
+@pytest.mark.usefixtures("few")
+def test_partitions_that_come_all_at_once_are_none_of_them_forgotten() -> None:
+    journal = FakeJournal()
+    ready = journal.loaded()
+    held_up = [run(key, "f", f"{key:02}") for key in range(4)]
+    appended(journal, ready, [*held_up, *[run(key, "g", f"{key:02}") for key in range(100, 200)]])
+    gate = Gate(**{f"f{key:02}": "lock" for key in range(4)})
+    assert sorted(drained(journal, ready, gate)) == [*range(100, 200)]
+    ready.wake_all("lock")
+    assert sorted(drained(journal, ready)) == [*range(4)]
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("obstacle", ["lock", Until(1_000), Until(1_000, "permit")])
+def test_however_many_may_not_start_another_function_is_not_held_up(obstacle: Obstacle) -> None:
+    journal = FakeJournal(*[run(key, "f", f"{key:02}") for key in range(60)])
+    ready = journal.loaded()
+    gate = Gate(**{f"f{key:02}": obstacle for key in range(60)})
+    assert drained(journal, ready, gate) == []
+    appended(journal, ready, [run(100, "g")])
+    assert drained(journal, ready, gate) == [100]
+    gate.obstacles.clear()
+    if isinstance(obstacle, Until):
+        ready.fire(1_000)
+    else:
+        ready.wake_all(obstacle)
+    assert sorted(drained(journal, ready)) == [*range(60)]
+    assert ready.next_at is None
+
+
+@pytest.mark.usefixtures("few")
+def test_all_partitions_have_their_turn_though_those_in_memory_always_have_more() -> None:
+    journal = FakeJournal(*[run(1_000 * key + each, "f", f"{key:02}") for key in range(40) for each in range(20)])
+    ready = journal.loaded()
+    shut = Gate(**{f"f{key:02}": "slot" for key in range(40)})
+    drained(journal, ready, shut)
+    started: Counter[str] = Counter()
+    for _ in range(400):
+        ready.wake("slot")
+        found = ready.take(OPEN)
+        while found is None:
+            found = ready.take(OPEN)
+        journal.taken.add(found.key)
+        started[found.partition] += 1
+        drained(journal, ready, shut)
+    assert (len(started), min(started.values()) >= 5) == (40, True)
+
+
+@pytest.mark.usefixtures("few")
+def test_functions_without_code_cost_one_look_each_however_many_partitions_they_have() -> None:
+    gone = [run(key, "gone", f"{key:03}") for key in range(200)]
+    journal = FakeJournal(*gone, run(500, "later"))
+    ready = journal.loaded(frozenset({"later"}))
+    assert (drained(journal, ready), len(journal.scans), ready.stranded()) == ([500], 2, {"gone"})
 
 
 class Interleavings(RuleBasedStateMachine):
@@ -575,8 +697,7 @@ class Interleavings(RuleBasedStateMachine):
     @rule(chance=st.randoms(use_true_random=False))
     def cancel(self, chance: random.Random) -> None:
         key = chance.choice(sorted(set(self.journal.queued) - set(self.executing)))
-        self.ready.discard({key})
-        del self.journal.queued[key]
+        self.ready.discard([self.journal.queued.pop(key)])
 
     @invariant()
     def memory_is_bounded(self) -> None:

@@ -25,6 +25,8 @@ _FRACTION_BITS = 20
 _FRACTION = (1 << _FRACTION_BITS) - 1
 
 _encode = msgspec.json.encode
+_SEQUENCE = "sequence:"
+_BEGUN = "begun:"
 
 
 class Verdict(NamedTuple):
@@ -129,18 +131,34 @@ def _canonical(value: Any) -> str:
     return text
 
 
-def partition(concurrency_keys: Sequence[str], throttle_key: str | None) -> str:
-    """What `run.partition` has of a run: equal for the runs of a function that share every limit. "" is no keys."""
-    if not concurrency_keys and throttle_key is None:
-        return ""
-    return _encode([*concurrency_keys, throttle_key]).decode()
+def partition(concurrency_keys: Sequence[str], throttle_key: str | None, *, is_sequence: bool = False) -> str:
+    """What `run.partition` has of a run: equal for the runs of a function that share every limit. "" is no keys.
+
+    `is_sequence`: they also begin one after the other, each when the one before has ended.
+    """
+    keys = _encode([*concurrency_keys, throttle_key]).decode() if concurrency_keys or throttle_key is not None else ""
+    return _SEQUENCE + keys if is_sequence else keys
+
+
+def is_sequence(partition: str) -> bool:
+    return partition.startswith(_SEQUENCE)
+
+
+def begun(of: str) -> str:
+    """The partition of runs of this one that have begun: only concurrency holds them up."""
+    return _BEGUN + partition(keys_of(of)[0], None)
+
+
+def is_begun(partition: str) -> bool:
+    return partition.startswith(_BEGUN)
 
 
 def keys_of(partition: str) -> tuple[tuple[str, ...], str | None]:
     """The concurrency keys and the throttle key that `partition` was made of."""
-    if not partition:
+    keys = partition.removeprefix(_SEQUENCE).removeprefix(_BEGUN)
+    if not keys:
         return (), None
-    *concurrency_keys, throttle_key = msgspec.json.decode(partition, type=list[str | None])
+    *concurrency_keys, throttle_key = msgspec.json.decode(keys, type=list[str | None])
     return tuple(key for key in concurrency_keys if key is not None), throttle_key
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from fanout.engine.children import Children
 from fanout.engine.deadlines import Deadlines
-from fanout.engine.limits import FreeSlot, Limits, Paused
+from fanout.engine.limits import FreeSlot, Limits, Paused, TickBefore
 from fanout.engine.parking import Parking
 from fanout.engine.queue import ReadyQueue
 from fanout.engine.roster import Active, Roster
@@ -81,9 +81,12 @@ class Dispatch:
 
     def freed(self, active: Active) -> None:
         """An execution has its slot, and its limits' places, no longer: others may have them."""
+        self._pass_on(active.run, active.spec.app)
+
+    def _pass_on(self, run: QueuedRun, app: str) -> None:
         # Who waits for a slot comes before the next of the same key, which would have the slot every time.
-        self._queue.wake(FreeSlot(active.spec.app))
-        for place in self._limits.release(active.run):
+        self._queue.wake(FreeSlot(app))
+        for place in self._limits.release(run):
             self._queue.wake(place)
 
     # After a commit.
@@ -94,6 +97,8 @@ class Dispatch:
             self._discard(tick.discarded)
         for permit in tick.permits:
             self._queue.wake(permit)
+        for function in tick.over:
+            self._queue.wake_all(TickBefore(function))
         for function in tick.unpaused:
             self._limits.unpause(function)
             self._queue.wake_all(Paused(function))
@@ -102,9 +107,11 @@ class Dispatch:
             if run.key not in tick.ended:
                 self._queue.append(run)
 
-    def _discard(self, runs: Container[int]) -> None:
+    def _discard(self, runs: Collection[QueuedRun]) -> None:
         self._queue.discard(runs)
-        self._suspects = deque(each for each in self._suspects if each.key not in runs)
+        if self._suspects:
+            keys = {each.key for each in runs}
+            self._suspects = deque(each for each in self._suspects if each.key not in keys)
 
     def tell_changed(self, tick: Tick) -> None:
         """What the journal now has on steps goes to the executions that wait for them; without a slot, later."""
@@ -121,7 +128,7 @@ class Dispatch:
         active.changes.clear()
 
     def start_ready(self, tick: Tick, now: int) -> None:
-        self._limits.now = now
+        self._limits.look(now)
         while (active := self._roster.resume(self._may_go_on)) is not None:
             self._limits.hold(active.run)
             self._tell_steps(tick, active)
@@ -138,15 +145,19 @@ class Dispatch:
             worker = self._roster.freest(self._app_of(run))
             if run.is_suspect or worker is None:
                 self._suspects.append(run)
+                self._pass_on(run, self._app_of(run))  # It was woken for a place, and waits for a worker first.
             else:
                 self._start(tick, run, worker, now)
 
     def _may_go_on(self, active: Active) -> bool:
         return self._limits.full_place(active.run) is None
 
+    def _may_be_alone(self, suspect: QueuedRun) -> bool:
+        return self._roster.can_reserve(self._app_of(suspect)) and self._limits.full_place(suspect) is None
+
     def _start_suspects(self, tick: Tick, now: int) -> None:
         while self._suspects:
-            suspect = next((each for each in self._suspects if self._limits.full_place(each) is None), None)
+            suspect = next((each for each in self._suspects if self._may_be_alone(each)), None)
             worker = None if suspect is None else self._roster.reserve(self._app_of(suspect))
             if suspect is None or worker is None:
                 break
@@ -171,6 +182,7 @@ class Dispatch:
         self.started.append(active)
         self._deadlines.started(active)
         steps = () if run.is_fresh else self._journal.steps(run.key)
+        batch = () if run.is_fresh else self._journal.events_of(run.key)
         if steps:
             # Whether such a step may end at any time, or not before its own, is known for retries and sleeps only.
             active.waits = {
@@ -180,9 +192,6 @@ class Dispatch:
             }
             active.has_retries = any(step.state is StepState.RETRYING for step in steps)
             self._children.started(active, steps)
-        batch: tuple[StoredEvent, ...] = ()
-        if spec.flow.batch is not None:
-            batch = tuple(self._journal.events_of(run.key))
         envelope = self._event(run.event).envelope()
         batched = tuple(event.envelope() for event in batch)
         tick.tell(worker, Start(active.claim, run.id, spec.local_id, run.attempt, envelope, steps, batched))

@@ -5,28 +5,26 @@ Places are held by executions that are there, and are gone with them: there is n
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from fanout.core import flow
-from fanout.engine.queue import Obstacle, Until
+from fanout.core.places import THROTTLE, TICKS, Place, places_of
+from fanout.engine.queue import MOST_PARTITIONS, Keyed, Obstacle, Until
 from fanout.engine.tick import Tick
 from fanout.journal import Journal
 from fanout.journal.rows import QueuedRun
-from fanout.model import CronTrigger, FunctionSpec, Overlap
-
-THROTTLE = "throttle"
-
-
-class Place(NamedTuple):
-    """What executions with the same key share. `function` is empty where a whole app shares it."""
-
-    function: str
-    rule: str
-    key: str
+from fanout.model import FunctionSpec
 
 
 class Paused(NamedTuple):
+    function: str
+
+
+class TickBefore(NamedTuple):
+    """A run of one of the function's ticks that has begun and is not over, whether it executes or waits."""
+
     function: str
 
 
@@ -38,10 +36,14 @@ class Permit(NamedTuple):
 
 
 class _Grant(NamedTuple):
-    """A permit that was not used yet: it is good at this time only, and `tat` is how it was without it."""
+    """A permit that was not used yet: it is good at this time only, and `tat` is how it was without it.
+
+    From `until` on that makes no difference.
+    """
 
     at: int
     tat: int | None
+    until: int
 
 
 class FreeSlot(NamedTuple):
@@ -63,8 +65,22 @@ class Limits:
         self._granted: dict[Permit, _Grant] = {}
         self._asked: set[Permit] = set()
         self._not_before: dict[Permit, int] = {}
-        self.now = 0
-        """The time of this tick."""
+        self._forgotten: list[tuple[int, Permit]] = []
+        """When what is known of a permit means nothing any more."""
+        self._now = 0
+
+    def look(self, now: int) -> None:
+        """It is this time."""
+        if now < self._now:
+            self._not_before.clear()  # That was said by another clock.
+        self._now = now
+        while self._forgotten and self._forgotten[0][0] <= now:
+            _, permit = heapq.heappop(self._forgotten)
+            if self._not_before.get(permit, now + 1) <= now:
+                del self._not_before[permit]
+            grant = self._granted.get(permit)
+            if grant is not None and grant.until <= now:
+                del self._granted[permit]
 
     def learn(self, functions: dict[str, FunctionSpec]) -> None:
         self._functions = functions
@@ -79,13 +95,13 @@ class Limits:
 
     # Places.
 
-    def _places_of(self, run: QueuedRun) -> tuple[tuple[Place, int], ...]:
+    def _places_of(self, run: Keyed) -> tuple[tuple[Place, int], ...]:
         """The places that the run needs, each with how many there are. One look for each partition."""
         where = run.function, run.partition
         places = self._places.get(where)
         if places is None:
-            if len(self._places) > 4 * 1024:
-                self._places.clear()
+            if len(self._places) >= MOST_PARTITIONS:
+                self._places.clear()  # With fewer than the queue has at a time, each look would be in vain.
             spec = self._functions.get(run.function)
             places = self._places[where] = () if spec is None else tuple(places_of(spec, run.partition))
         return places
@@ -105,7 +121,7 @@ class Limits:
                     del self._held[place]
             yield place
 
-    def full_place(self, run: QueuedRun) -> Place | None:
+    def full_place(self, run: Keyed) -> Place | None:
         """The first of its places that has no room."""
         return next((place for place, limit in self._places_of(run) if not self._has_room(place, limit)), None)
 
@@ -115,40 +131,37 @@ class Limits:
     # The gate of the queue.
 
     def obstacle(self, run: QueuedRun) -> Obstacle | None:
-        spec = self._functions[run.function]
-        if run.function in self.paused:
-            return Paused(run.function)
-        full = self.full_place(run)
+        shut = self.shut(run)
+        if shut is not None or run.started_at is not None:
+            return shut
+        if self._is_behind(run):
+            return TickBefore(run.function)
+        return None if self._functions[run.function].flow.throttle is None else self._throttled(run)
+
+    def shut(self, partition: Keyed) -> Obstacle | None:
+        if partition.function in self.paused and not flow.is_begun(partition.partition):
+            return Paused(partition.function)
+        full = self.full_place(partition)
         if full is not None:
             return full
-        if not self._has_slot(spec.app):
-            return FreeSlot(spec.app)
-        if spec.flow.throttle is None or run.started_at is not None:
-            return None
-        return self._throttled(run)
+        app = self._functions[partition.function].app
+        return None if self._has_slot(app) else FreeSlot(app)
 
-    def with_room(self, run: QueuedRun) -> Iterable[Obstacle]:
-        spec = self._functions[run.function]
-        places = self._places_of(run)
-        free: list[Obstacle] = [place for place, limit in places if self._has_room(place, limit)]
-        if self._has_slot(spec.app):
-            free.append(FreeSlot(spec.app))
-        yield from free
-        if len(free) <= len(places) and spec.flow.throttle is not None:
-            yield self._permit_of(run)  # It is not the one that asks for it.
+    def _is_behind(self, run: Keyed) -> bool:
+        return flow.is_sequence(run.partition) and self._journal.has_begun(run.function, TICKS)
 
     # Throttles.
 
-    def _permit_of(self, run: QueuedRun) -> Permit:
+    def _permit_of(self, run: Keyed) -> Permit:
         return Permit(run.function, flow.keys_of(run.partition)[1] or "")
 
     def _throttled(self, run: QueuedRun) -> Obstacle | None:
         permit = self._permit_of(run)
         grant = self._granted.get(permit)
-        if grant is not None and grant.at == self.now:
+        if grant is not None and grant.at == self._now:
             return None
         at = self._not_before.get(permit)
-        if at is not None and at > self.now:
+        if at is not None and at > self._now:
             return Until(at, permit)
         self._asked.add(permit)
         return permit
@@ -179,25 +192,14 @@ class Limits:
             unused = self._granted.pop(permit, None)
             tat = self._journal.limit_value(*where) if unused is None else unused.tat
             if rule is None:
-                self._granted[permit] = _Grant(now, tat)
+                self._granted[permit] = _Grant(now, tat, now)
                 continue
             verdict = flow.throttle(tat, now, rule)
             tick.writes.limits[where] = verdict.tat
+            until = now + rule.burst * rule.period_ms if verdict.is_allowed else verdict.allowed_at
             if verdict.is_allowed:
-                self._granted[permit] = _Grant(now, tat)
+                self._granted[permit] = _Grant(now, tat, until)
             else:
-                self._not_before[permit] = verdict.allowed_at
+                self._not_before[permit] = until
+            heapq.heappush(self._forgotten, (until, permit))
         self._asked.clear()
-
-
-def places_of(spec: FunctionSpec, partition: str) -> Iterator[tuple[Place, int]]:
-    """The places that the function's runs of this partition need, each with how many there are."""
-    keys, _ = flow.keys_of(partition)
-    for number, (rule, key) in enumerate(zip(spec.flow.concurrency, keys, strict=False)):
-        if rule.scope == "app":
-            # By the key's value; those without a key are counted together.
-            yield Place("", f"{spec.app}:{'all' if rule.key is None else 'key'}", key), rule.limit
-        else:
-            yield Place(spec.id, str(number), key), rule.limit
-    if spec.overlap is Overlap.QUEUE and any(isinstance(trigger, CronTrigger) for trigger in spec.triggers):
-        yield Place(spec.id, "cron", ""), 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import NamedTuple
 
+from fanout.core import flow
 from fanout.engine.roster import Active
 from fanout.journal.rows import (
     EndedRun,
@@ -59,7 +60,7 @@ class Tick:
         """Events of the engine's own that are made here."""
         self.ended: set[int] = set()
         """Runs that end here: the journal does not know yet."""
-        self.discarded: set[int] = set()
+        self.discarded: list[QueuedRun] = []
         """Those of them that no worker has."""
         self.woken: set[int] = set()
         """Runs of which it is decided here when they start again: what the journal says of them is no longer true."""
@@ -71,18 +72,24 @@ class Tick:
         """Names of events that runs made here wait for: only what comes later counts for them."""
         self.replayed: set[int] = set()
         """Runs that replays are made of here."""
+        self.replays_asked = 0
+        """Runs for which it is decided here whether there is to be a replay."""
         self.children: list[EndedChild] = []
         """Children that have ended; their parents have still to hear of it."""
         self.changed: list[tuple[Active, str]] = []
         """Steps of which workers are to be told what the journal then has."""
+        self.singletons: dict[tuple[str, str], list[int]] = {}
+        """(function, key) -> runs that have this key from here on."""
         self.holds: dict[tuple[str, str], Hold] = {}
         """(function, name) -> a run that is held, as this tick leaves it."""
         self.let_go: set[tuple[str, str]] = set()
         """Holds that end here."""
         self.extended: set[int] = set()
-        """Runs that are held for longer than the journal knows."""
+        """Runs that wait for longer than the journal knows."""
         self.permits: list[Hashable] = []
         """Permits to start that were decided on here."""
+        self.over: set[str] = set()
+        """Functions of which a run ends here."""
         self.unpaused: list[str] = []
         """Functions whose runs may be started again."""
         self.condemned: list[tuple[int, str]] = []
@@ -121,7 +128,7 @@ class Tick:
                 step.started_at, step.ended_at, due_at,
             )
         )  # fmt: skip
-        self.failed(active.run, step.key, step.attempts - 1, step.failure, now)
+        self.failed(active.run, step.key, step.attempts - 1, step.failure, now, step.started_at)
 
     def step_running(self, active: Active, step: StepRunning) -> None:
         self.writes.running.append(
@@ -150,9 +157,11 @@ class Tick:
         self.failed(active.run, step.key, 0, failure, now)
         self.changed.append((active, step.key))
 
-    def failed(self, run: QueuedRun, step: str, attempt: int, failure: Failure, now: int) -> None:
+    def failed(
+        self, run: QueuedRun, step: str, attempt: int, failure: Failure, now: int, began_at: int | None = None
+    ) -> None:
         self.writes.failures.append(
-            FailureRow(run.key, step, attempt, failure.type, failure.message, failure.traceback, now)
+            FailureRow(run.key, step, attempt, failure.type, failure.message, failure.traceback, now, began_at)
         )
 
     # Runs.
@@ -179,12 +188,13 @@ class Tick:
 
     def requeue(self, active: Active) -> None:
         """Back to the queue, with the crashes and the suspicion that its run carries now."""
-        run = active.run
+        run, partition = active.run, flow.begun(active.run.partition)
         self.woken.add(run.key)
         self.writes.lost.append(
-            LostRun(run.crashes, run.is_suspect, active.started_at, active.deadline_at, run.key, run.attempt)
+            LostRun(run.crashes, run.is_suspect, active.started_at, active.deadline_at, run.key, run.attempt, partition)
         )
-        self.ready.append(run._replace(is_fresh=False, started_at=run.started_at or active.started_at))
+        started_at = run.started_at or active.started_at
+        self.ready.append(run._replace(partition=partition, is_fresh=False, started_at=started_at))
 
     def note(self, active: Active) -> None:
         active.is_noted = True
