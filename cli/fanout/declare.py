@@ -90,6 +90,9 @@ def on(name: str, if_: str | None = None) -> EventTrigger:
 def cron(expression: str, tz: str = "UTC", jitter: Span | None = None) -> CronTrigger:
     """Start the function at the times of a cron expression, such as `0 9 * * mon-fri`, in the zone `tz`.
 
+    Concurrency, throttle, priority and singleton hold for its runs. Rate limit, debounce, batch and idempotency do not:
+    each tick comes only once.
+
     Args:
         expression: five fields, or six with seconds; `@daily` and the like; `H` is spread by the function's id.
         tz: an IANA name, such as `Europe/Berlin`.

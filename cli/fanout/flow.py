@@ -1,4 +1,9 @@
-"""What goes inside `@function` to limit, order and join its runs, and its check. It decides nothing about any run."""
+"""What goes inside `@function` to limit, order and join its runs, and its check. It decides nothing about any run.
+
+`Concurrency`, `Throttle` and `Priority` are for all runs. `RateLimit`, `Debounce`, `Batch` and `idempotency` are about
+events, also those of the engine's own (`fanout/...`), and not about ticks of a cron trigger, runs that are invoked,
+replays and `on_failure`. `Singleton` says itself what it is for.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +79,11 @@ class Debounce(NamedTuple):
     """One run, for the newest event by `ts`, when none has come for `period`.
 
     Each event begins the wait anew; `timeout` bounds it from the first one on. Both are seconds, a timedelta, or text
-    such as `30s`. `key` is a CEL expression over `event`: each of its values waits on its own.
+    such as `30s`. `key` is a CEL expression over `event`: each of its values waits on its own. If the newest event has
+    a `ts` that is yet to come, the run waits until then in any case.
+
+    All else that depends on an event (limits, priority, singleton, idempotency, what cancels the run) goes by the
+    newest one. Singleton and idempotency are asked when the wait is over, and the time in the queue begins then.
     """
 
     period: Span
@@ -88,7 +97,11 @@ class Batch(NamedTuple):
 
     `max_size` is 1 to 1,000; `timeout` is seconds, a timedelta, or text such as `5s`. `key` is a CEL expression over
     `event`: each of its values has batches of its own. An event for which `if_`, another one, is not true gets a run of
-    its own at once. Keys and priority of the run are those of its first event.
+    its own at once. A batch does not start before the `ts` of any of its events.
+
+    All else that depends on an event (limits, priority, singleton, what cancels the run) goes by the first one. The
+    rate limit is asked when a batch begins: it counts batches. The singleton is asked when it is complete, and then
+    skips all of it or none; the time in the queue begins then.
     """
 
     max_size: int
@@ -108,10 +121,14 @@ class Priority(NamedTuple):
 
 
 class Singleton(NamedTuple):
-    """One live run at a time, queued and waiting ones included.
+    """One live run at a time, queued and waiting ones included; not those that still wait for more events.
 
-    With `mode="skip"` a second one is recorded as `skipped`; with `mode="cancel"` it cancels the first. `key` is a CEL
-    expression over `event`: each of its values has a run of its own.
+    With `mode="skip"` a second one is recorded as `skipped`; with `mode="cancel"` it cancels the first, of which a step
+    in flight may still be ending when the second starts. `key` is a CEL expression over `event`: each of its values
+    has a run of its own.
+
+    It is asked for events and for the ticks of cron triggers, among which `overlap` decides. A run that is invoked, a
+    replay or an `on_failure` was asked for by name: it counts as the live one, but is not refused and cancels none.
     """
 
     key: str | None = None

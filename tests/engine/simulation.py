@@ -16,9 +16,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from fanout.core.retention import Cutoffs, Keep
 from fanout.engine.loop import DEFAULT_PARK_MS, Engine, Settings
 from fanout.events import NewEvent
-from fanout.journal.rows import AcceptedEvent
+from fanout.journal.appender import AcceptedEvent
+from fanout.journal.pruning import Place, Removing, Slice
 from fanout.journal.sqlite import SqliteJournal
 from fanout.journal.writes import Writes
 from fanout.model import StepState
@@ -62,6 +64,12 @@ class CrashingJournal(SqliteJournal):
 
         self._simulation.faults.commit(write)
 
+    def prune(self, place: Place, cutoffs: Cutoffs, most: int, removing: Removing) -> Slice:
+        slices: list[Slice] = []
+        prune = super().prune
+        self._simulation.faults.commit(lambda: slices.append(prune(place, cutoffs, most, removing)))
+        return slices[0]
+
 
 class SimBell:
     """Rung by the test."""
@@ -81,7 +89,8 @@ class SimBell:
 class Simulation:
     """A journal, engines that follow one another on it, their workers, and one clock for all.
 
-    Functions are those of one app, or `apps` has those of several. What is in `broken` can't be loaded.
+    Functions are those of one app, or `apps` has those of several. What is in `broken` can't be loaded, and what is in
+    `deadly` kills the worker that loads it.
     """
 
     def __init__(
@@ -96,6 +105,7 @@ class Simulation:
         loading: Sequence[Loading] = (),
         retry_delay_ms: int | None = None,
         park_ms: int = DEFAULT_PARK_MS,
+        keep: Keep | None = None,
         lag: Callable[[], int] = lambda: 0,
         watch: Callable[[SimPool], None] = lambda _pool: None,
     ) -> None:
@@ -107,10 +117,15 @@ class Simulation:
         self.log: list[Entry] = []
         self.faults = faults or Faults()
         self.broken: set[str] = set()
+        self.deadly: set[str] = set()
+        self._has_prefixes = apps is not None
         self._have(apps or {APP: functions})
         self.accepted: list[AcceptedEvent] = []
         self.engines = 0
-        self._settings = Settings(processes=processes, slots=slots, retry_delay_ms=retry_delay_ms, park_ms=park_ms)
+        self._settings = Settings(
+            processes=processes, slots=slots, has_prefixes=apps is not None, retry_delay_ms=retry_delay_ms,
+            park_ms=park_ms, keep=keep,
+        )  # fmt: skip
         self._loading = loading
         self._lag = lag
         self._watch = watch
@@ -135,7 +150,7 @@ class Simulation:
             self.bell = SimBell()
             self.pool = SimPool(
                 self.clock, self.code, self.log, self.faults, slots=self._settings.slots,
-                loading=self._loading, broken=self.broken, watch=self._watch, lag=self._lag, deaths=self._deaths, serials=self._serials,
+                loading=self._loading, broken=self.broken, deadly=self.deadly, watch=self._watch, lag=self._lag, deaths=self._deaths, serials=self._serials,
             )  # fmt: skip
             self._journal = CrashingJournal(self.path, self)
             try:
@@ -155,7 +170,7 @@ class Simulation:
     def _have(self, apps: Mapping[str, Sequence[Function]]) -> None:
         self.code = {app: {each.spec.id: each for each in functions} for app, functions in apps.items()}
         self.functions = {
-            each.spec.id if len(apps) == 1 else f"{app}/{each.spec.id}": each
+            f"{app}/{each.spec.id}" if self._has_prefixes else each.spec.id: each
             for app, functions in apps.items()
             for each in functions
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from fanout.errors import LoadError
@@ -110,6 +112,17 @@ def test_the_runs_of_an_app_that_is_removed_wait_until_it_is_back(simulate: Simu
     assert {state for _, state in states(simulation)} == {"completed"}
 
 
+def test_the_runs_of_the_app_that_is_left_go_on(simulate: Simulate) -> None:
+    """Its ids are the same, whether there are others or not."""
+    simulation = simulate(apps={**two(takes_ms=50)}, slots=1, processes=1)
+    simulation.send(*[event()] * 3)
+    simulation.run(lambda: "completed" in simulation.states().values())
+    simulation.restart(apps={"shop": two()["shop"]})
+    simulation.run()
+    assert {state for name, state in states(simulation) if name == "shop/f"} == {"completed"}
+    assert simulation.engine.stranded() <= {"billing/f"}
+
+
 def test_a_backlog_of_one_app_does_not_hold_up_another(simulate: Simulate) -> None:
     def until_billed(before: int) -> int:
         simulation = simulate(apps=two(takes_ms=20), processes=4, slots=2)
@@ -165,3 +178,104 @@ def test_suspects_of_several_apps_are_each_alone_in_a_worker_of_their_own_app(si
     simulation.run()
     assert {state for _, state in states(simulation)} == {"completed"}
     assert len(simulation.entries(What.DEATH)) >= 10
+
+
+def shut_downs(simulation: Simulation) -> list[int]:
+    return [worker for worker, message in simulation.pool.sent if isinstance(message, ShutDown)]
+
+
+def test_a_worker_that_goes_is_told_once_however_long_it_takes(simulate: Simulate) -> None:
+    simulation = simulate(apps=bill_alone(), processes=4, slots=1, lag=lambda: 40)
+    simulation.send(*[event()] * 60)
+    simulation.run(for_ms=600)
+    simulation.send(*[event("bill")] * 60)
+    simulation.run()
+    told = shut_downs(simulation)
+    assert told
+    assert len(told) == len(set(told))
+    assert {state for _, state in states(simulation)} == {"completed"}
+
+
+def test_a_worker_that_was_to_go_stays_when_nobody_else_needs_its_place(simulate: Simulate) -> None:
+    simulation = simulate(apps=bill_alone(takes_ms=300), processes=4, slots=1)
+    simulation.send(*[event()] * 3)
+    simulation.run(for_ms=100)
+    assert simulation.pool.size("shop") == 3
+    simulation.send(*[event("bill")] * 2)
+    simulation.run(for_ms=50)
+    assert len(simulation.engine._roster._retiring) == 1
+    simulation.cancel(5)
+    simulation.run()
+    simulation.send(*[event()] * 3)
+    began = simulation.clock()
+    simulation.run()
+    assert simulation.clock() - began < 400, "three at once"
+    assert shut_downs(simulation) == []
+
+
+def bill_alone(takes_ms: int = 20) -> Apps:
+    return {
+        "shop": (function("f", Step("s", takes_ms=takes_ms)),),
+        "billing": (function("f", Step("b", takes_ms=takes_ms), on=["bill"]),),
+    }
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_suspect_never_starts_in_a_worker_that_goes(simulate: Simulate, seed: int) -> None:
+    chance = random.Random(seed)
+    apps: Apps = {
+        "shop": (function("f", Step("s", takes_ms=20)), function("g", Step("t", takes_ms=30, deaths=1), on=["die"])),
+        "billing": (function("f", Step("b", takes_ms=20), on=["bill"]),),
+    }
+    simulation = simulate(apps=apps, processes=4, slots=2, seed=seed, lag=lambda: chance.randrange(30))
+    for _ in range(6):
+        simulation.send(*[event(chance.choice(["e", "die", "bill"])) for _ in range(chance.randrange(20))])
+        simulation.run(for_ms=chance.randrange(300))
+    simulation.run()
+    assert {state for _, state in states(simulation)} == {"completed"}
+    told = shut_downs(simulation)
+    assert len(told) == len(set(told))
+
+
+def test_an_app_whose_code_kills_its_worker_does_not_stop_the_others(simulate: Simulate) -> None:
+    apps = two()
+    simulation = simulate(apps=apps)
+    simulation.run()
+    simulation.deadly.add("billing")
+    simulation.restart()
+    simulation.send()
+    simulation.run(for_ms=5_000)
+    assert states(simulation) == [("shop/f", "completed"), ("billing/f", "queued")]
+    (error,) = simulation.engine.load_errors
+    assert error.message == "app `billing`: was killed by SIGSEGV while it loaded the modules\nlast\nwords"
+    simulation.deadly.clear()
+    simulation.run(for_ms=5_000)
+    assert {state for _, state in states(simulation)} == {"completed"}
+    assert simulation.engine.load_errors == []
+
+
+def test_when_the_code_of_every_app_kills_its_worker_the_engine_ends(simulate: Simulate) -> None:
+    simulation = simulate(apps=two())
+    simulation.deadly.add("billing")
+    simulation.broken.add("shop")
+    simulation.send()
+    with pytest.raises(LoadError, match=r"^app `\w+`: "):
+        simulation.run(for_ms=3_000)
+    assert states(simulation) == []
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 5])
+def test_more_apps_than_processes_each_have_a_worker(simulate: Simulate, processes: int) -> None:
+    apps: Apps = {app: (function("f", Step("s", takes_ms=20), on=["e", app]),) for app in ("a", "b", "c")}
+    simulation = simulate(apps=apps, processes=processes, slots=1)
+    simulation.send(*[event("a")] * 200)
+    simulation.run(for_ms=100)
+    sizes = {app: simulation.pool.size(app) for app in apps}
+    assert sizes == {"a": max(1, processes - 2), "b": 1, "c": 1}
+    began = simulation.clock()
+    simulation.send(event("b"), event("c"))
+    simulation.run(lambda: [*simulation.states().values()][200:] == ["completed"] * 2)
+    assert simulation.clock() - began <= 60
+    simulation.run()
+    assert {state for _, state in states(simulation)} == {"completed"}
+    assert simulation.pool.spawned == max(3, processes), "nobody is started and ended in turn"

@@ -10,7 +10,7 @@ import pytest
 
 from fanout.model import Catchup, CronTrigger, Overlap
 from tests.engine.conftest import Simulate
-from tests.engine.scripts import BEGINNING, Faults, Function, Sleep, Step, What, function
+from tests.engine.scripts import BEGINNING, FAIL, OK, Faults, Function, Sleep, Step, What, event, function
 from tests.engine.simulation import Simulation
 
 MINUTE = 60_000
@@ -190,6 +190,55 @@ def test_a_tick_waits_while_the_run_of_the_one_before_executes(simulate: Simulat
     go_on(simulation, 4 * MINUTE)
     assert all(later - earlier == 90_000 for earlier, later in pairwise(simulation.begun("s")))
     assert ticks(simulation) == [*range(1, 8)]
+
+
+@pytest.mark.parametrize("park_ms", [0, 5 * MINUTE], ids=["evicted", "parked"])
+def test_a_tick_waits_while_the_run_of_the_one_before_sleeps(simulate: Simulate, park_ms: int) -> None:
+    """Events start runs of the same function meanwhile."""
+    script = Step("s"), Sleep(90_000), Step("t")
+    made = function("f", *script, on=("go",), cron=(EACH_MINUTE,), overlap=Overlap.QUEUE)
+    simulation = simulate(made, processes=2, slots=4, park_ms=park_ms)
+    go_on(simulation, 2 * MINUTE + 100)
+    assert [(number, state) for number, state, _ in outcomes(simulation)] == [(1, "waiting"), (2, "queued")]
+    simulation.send(event("go"))
+    go_on(simulation, 1_000)
+    assert simulation.states()[3] == "waiting"
+    simulation.restart()
+    go_on(simulation, 5 * MINUTE)
+    begun = simulation.begun("s")
+    assert begun.pop(1) == 2 * MINUTE + 101
+    # Each with the end of the one before.
+    assert begun == [MINUTE + number * 90_002 for number in range(5)]
+
+
+def test_a_tick_waits_while_the_run_of_the_one_before_is_retried_and_until_it_is_cancelled(simulate: Simulate) -> None:
+    simulation = simulate(scheduled(Step("s", (FAIL, OK)), Sleep(10 * MINUTE), overlap=Overlap.QUEUE))
+    go_on(simulation, 3 * MINUTE + 100)
+    assert [state for _, state, _ in outcomes(simulation)] == ["waiting", "queued", "queued"]
+    simulation.cancel(1)
+    go_on(simulation, 1_000)
+    assert [state for _, state, _ in outcomes(simulation)] == ["cancelled", "waiting", "queued"]
+
+
+def test_ticks_wait_for_one_another_whatever_crashes(simulate: Simulate) -> None:
+    made = scheduled(Step("s"), Sleep(70_000), Step("t"), overlap=Overlap.QUEUE)
+    quiet = simulate(made, park_ms=0)
+    go_on(quiet, 3 * MINUTE + 1_000)
+    for where, effects in (
+        ("before", quiet.faults.commits),
+        ("after", quiet.faults.commits),
+        ("sending", quiet.faults.sends),
+    ):
+        for number in range(1, effects + 1):
+            simulation = simulate(made, faults=Faults.at(where, number), park_ms=0)
+            go_on(simulation, 8 * MINUTE)
+            spans = simulation.rows(
+                "SELECT started_at, ended_at FROM tick JOIN run ON run.key = tick.run WHERE started_at NOT NULL ORDER BY 1"
+            )
+            assert len(simulation.entries(What.CRASH)) == 1
+            assert len(spans) > 5, f"a crash {where} {number}"
+            assert all(ended <= begins for (_, ended), (begins, _) in pairwise(spans)), f"a crash {where} {number}"
+            simulation.close()
 
 
 def test_a_tick_cancels_the_run_of_the_one_before(simulate: Simulate) -> None:

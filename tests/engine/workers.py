@@ -140,7 +140,8 @@ class Loading(StrEnum):
 class SimPool:
     """The Pool protocol without processes. `code` has the functions of each app, by their id in it.
 
-    `watch` is called whenever a worker has been told something. `loading` is how it goes for each worker started; the rest is fine, but of the `broken` apps, which can't be loaded.
+    `watch` is called whenever a worker has been told something. `loading` is how it goes for each worker started; the rest is fine, but of the
+    `broken` apps, which can't be loaded, and of the `deadly`, which kill their workers.
         `lag` says how many milliseconds a message is on its way; those of one worker stay in order. Or a thread's turn.
     """
 
@@ -154,6 +155,7 @@ class SimPool:
         slots: int,
         loading: Sequence[Loading] = (),
         broken: Container[str] = (),
+        deadly: Container[str] = (),
         watch: Callable[[SimPool], None] = lambda _pool: None,
         lag: Callable[[], int] = lambda: 0,
         deaths: Counter[tuple[str, str]],
@@ -176,6 +178,7 @@ class SimPool:
         self._log = log
         self._loading = loading
         self._broken = broken
+        self._deadly = deadly
         self._app_of: dict[int, str] = {}
         self.lag = lag
         self._outbox: list[tuple[int, int, Arrival]] = []
@@ -308,7 +311,11 @@ class SimPool:
     def _load(self, worker: SimWorker) -> None:
         number = worker.number
         loading = self._loading[number - 1] if number <= len(self._loading) else Loading.FINE
-        match Loading.FAILS if worker.app in self._broken else loading:
+        if worker.app in self._broken:
+            loading = Loading.FAILS
+        if worker.app in self._deadly:
+            loading = Loading.DIES
+        match loading:
             case Loading.FINE:
                 specs = tuple(each.spec for each in self.code[worker.app].values())
                 self.post(number, Described(specs, __version__))

@@ -52,7 +52,7 @@ def test_the_table_as_it_was_decided() -> None:
     assert {
         "queued": {RunInput.NOTED: "running", **executing},
         "running": executing,
-        "waiting": {RunInput.DUE: "queued", RunInput.RESUME: "running", **live},
+        "waiting": {RunInput.DUE: "queued", RunInput.RESUME: "running", RunInput.SKIP: "skipped", **live},
         "completed": {},
         "failed": {},
         "cancelled": {},

@@ -19,6 +19,7 @@ class RunInput(StrEnum):
     COMPLETE = "complete"
     FAIL = "fail"
     CANCEL = "cancel"
+    SKIP = "skip"  # it was held for more events, and then there was to be no run
 
 
 class IllegalTransitionError(Exception):
@@ -50,6 +51,7 @@ TRANSITIONS: dict[RunState, dict[RunInput, RunState]] = {
         RunInput.DUE: RunState.QUEUED,
         RunInput.RESUME: RunState.RUNNING,
         RunInput.RETRY: RunState.WAITING,
+        RunInput.SKIP: RunState.SKIPPED,
         **_ENDS,
     },
     RunState.COMPLETED: {},

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from fanout.core import flow
 from fanout.core.paths import value_at
+from fanout.core.places import TICKS
 from fanout.core.routing import Routes
+from fanout.engine.keys import partition_of, singleton_of, value_of
 from fanout.engine.queue import ReadyQueue
 from fanout.engine.roster import Active, Roster
 from fanout.engine.tick import EndedChild, Tick
@@ -23,7 +25,7 @@ from fanout.journal.rows import (
     StoredEvent,
     WaitRow,
 )
-from fanout.model import Failure, FunctionSpec, RunState
+from fanout.model import Failure, FunctionSpec, Overlap, RunState
 from fanout.protocol import Evict
 
 INVOKED = "fanout/function.invoked"
@@ -47,6 +49,12 @@ class Parent(NamedTuple):
     item_key: str | None = None
 
 
+class Admit(Protocol):
+    """See `Admission.admit`."""
+
+    def __call__(self, tick: Tick, spec: FunctionSpec, event: StoredEvent, now: int, /, *, is_echo: bool) -> None: ...
+
+
 class Held(NamedTuple):
     """A new run is held for more events, until `due_at`; by this name it is found when one comes."""
 
@@ -65,12 +73,14 @@ class Runs:
         timers: Timers,
         *,
         event: Callable[[int], StoredEvent],
+        admit: Admit,
     ) -> None:
         self._journal = journal
         self._roster = roster
         self._queue = queue
         self._timers = timers
         self._event = event
+        self._admit = admit
         self._new_id = UlidFactory()
         self._last_run_key = journal.last_run_key()
         self._first_event_key = journal.first_event_key()
@@ -95,20 +105,28 @@ class Runs:
         now: int,
         *,
         replay_of: int | None = None,
+        starts_at: int | None = None,
         parent: Parent | None = None,
         singleton: str | None = None,
         held: Held | None = None,
         is_echo: bool = False,
     ) -> int:
-        """A run of this function for this event: ready now, or when its time has come. Its key."""
+        """A run of this function for this event: ready now, or when its time (`starts_at`) has come. Its key.
+
+        `singleton` is its key if that is another than its event gives.
+        """
         self._last_run_key += 1
-        key, run_id, rank = self._last_run_key, self._new_id(now), self._rank(spec, event, now)
-        partition = self._partition(spec, event)
-        due_at = event.ts if event.ts > now and replay_of is None else None
+        key, run_id = self._last_run_key, self._new_id(now)
+        partition = partition_of(spec, event, is_sequence=singleton == TICKS and spec.overlap is Overlap.QUEUE)
+        rank = self._rank(spec, partition, event, now)
+        due_at = event.ts if event.ts > now and replay_of is None else starts_at
+        deadline_at = deadline_of(spec, due_at or now)
         if held is not None:
-            due_at = max(held.due_at, due_at or 0)
-        start_ms = spec.timeouts.start_ms
-        deadline_at = None if start_ms is None else (due_at or now) + start_ms
+            due_at, deadline_at = held.due_at, None  # It is not in the queue yet.
+        elif singleton is None:
+            singleton = singleton_of(spec, event)
+        if singleton is not None:
+            tick.singletons.setdefault((spec.id, singleton), []).append(key)
         state = RunState.QUEUED if due_at is None else RunState.WAITING
         of, step, item, item_key = (None, None, None, None) if parent is None else parent
         tick.born[key] = new = NewRun(
@@ -117,8 +135,6 @@ class Runs:
             None if held is None else held.name, singleton,
         )  # fmt: skip
         tick.writes.runs.append(new)
-        if replay_of is not None:
-            tick.writes.carried.append((key, replay_of))
         if due_at is None:
             # A replay has steps already; what has none needs no look at the journal when it starts.
             run = QueuedRun(
@@ -148,40 +164,36 @@ class Runs:
         """A run that waited goes to the queue. A throttle is for first starts, and it may have had its own."""
         spec = self.functions.get(run.function)
         rank, partition = self._queue.rank(now), run.partition
+        if run.started_at is not None:
+            partition = flow.begun(partition)
         if spec is not None and spec.flow.priority is not None:
-            rank = self._rank(spec, self.event_of(tick, run.event), now)
-        if spec is not None and spec.flow.throttle is not None and run.started_at is not None:
-            partition = flow.partition(flow.keys_of(partition)[0], None)
+            rank = self._rank(spec, partition, self.event_of(tick, run.event), now)
         tick.woken.add(run.key)
         tick.writes.due.append((rank, partition, run.key))
         tick.ready.append(run._replace(rank=rank, partition=partition, is_fresh=False))
 
-    def let_go(self, tick: Tick, run: int, now: int) -> None:
-        """A run that was held has all it waited for."""
-        held = self._unstarted(tick, run)
-        if held is not None and run not in tick.woken:
-            self.make_ready(tick, held, now)
+    def starts_with(
+        self, tick: Tick, spec: FunctionSpec, run: int, event: StoredEvent, now: int, *, is_echo: bool
+    ) -> None:
+        """A run that is held has another event than before, and other events cancel it."""
+        born = tick.born.get(run)
+        if born is not None:
+            tick.born[run] = born._replace(event=event.key, is_echo=is_echo)
+        if spec.cancel_on:
+            tick.writes.waits = [wait for wait in tick.writes.waits if wait.run != run]
+            self._listen(tick, run, spec, event, now, after=event.key if event.key > 0 else None)
 
-    def _rank(self, spec: FunctionSpec, event: StoredEvent, now: int) -> int:
+    def _rank(self, spec: FunctionSpec, partition: str, event: StoredEvent, now: int) -> int:
         rank = self._queue.rank(now)
         priority = spec.flow.priority
-        return rank if priority is None else flow.rank(rank, value_of(priority, event))
-
-    def _partition(self, spec: FunctionSpec, event: StoredEvent) -> str:
-        rules = spec.flow
-        if not rules.concurrency and rules.throttle is None:
-            return ""
-        keys = [flow.key_text(None if rule.key is None else value_of(rule.key, event)) for rule in rules.concurrency]
-        throttle = rules.throttle
-        throttled = None
-        if throttle is not None:
-            throttled = flow.key_text(None if throttle.key is None else value_of(throttle.key, event))
-        return flow.partition(keys, throttled)
+        if priority is None or flow.is_sequence(partition):
+            return rank
+        return flow.rank(rank, value_of(priority, event))
 
     def singletons(self, tick: Tick, function: str, key: str) -> list[int]:
         """Live runs of this function with this key."""
-        born = [new.key for new in tick.born.values() if new.function == function and new.singleton == key]
-        return [run for run in (*self._journal.singletons(function, key), *born) if run not in tick.ended]
+        here = tick.singletons.get((function, key), ())
+        return [run for run in (*self._journal.singletons(function, key), *here) if run not in tick.ended]
 
     def _listen(
         self, tick: Tick, run: int, spec: FunctionSpec, event: StoredEvent, now: int, *, after: int | None
@@ -219,10 +231,15 @@ class Runs:
         active = None if origin is None else self._roster.by_run.get(origin)
         is_echo = active is not None and active.run.is_echo
         key = self.new(tick, spec, event, now, parent=parent, is_echo=is_echo)
-        for listener in self.routes.match(INVOKED):
-            if listener.id != spec.id and not is_echo:
-                self.new(tick, listener, event, now, is_echo=True)
+        if not is_echo:
+            self.spread(tick, event, now, but=spec.id)
         return key
+
+    def spread(self, tick: Tick, event: StoredEvent, now: int, *, but: str | None = None, is_echo: bool = True) -> None:
+        """An event of the engine's own is for all functions that listen to it, `but` for one."""
+        for listener in self.routes.match(event.name):
+            if listener.id != but:
+                self._admit(tick, listener, event, now, is_echo=is_echo)
 
     def event_of(self, tick: Tick, key: int) -> StoredEvent:
         return tick.events.get(key) or self._event(key)
@@ -243,6 +260,7 @@ class Runs:
         """The end of a run that a worker has."""
         active.is_final = True
         tick.ended.add(active.run.key)
+        tick.over.add(active.run.function)
         tick.end(active, state, now, reason=reason, output=output)
         has_open_steps = active.waits or active.has_maps or active.has_retries
         if has_open_steps or active.spec.cancel_on or state is RunState.CANCELLED:
@@ -286,19 +304,20 @@ class Runs:
         """End a run that no worker has. False if it has ended already."""
         if run in tick.ended:
             return False
-        queued = self._unstarted(tick, run)
+        queued = self.unstarted(tick, run)
         if queued is None:
             return False
         tick.ended.add(run)
+        tick.over.add(queued.function)
         tick.writes.cancelled.append((state, reason, now, run))
         tick.writes.abandoned.append((now, run))
         if failure is not None:
             tick.failed(queued, "", queued.attempt, failure, now)
-        tick.discarded.add(run)
+        tick.discarded.append(queued)
         self._tell(tick, queued, self.functions.get(queued.function), state, now, None, failure)
         return True
 
-    def _unstarted(self, tick: Tick, run: int) -> QueuedRun | None:
+    def unstarted(self, tick: Tick, run: int) -> QueuedRun | None:
         new = tick.born.get(run)
         if new is not None:
             return QueuedRun(
@@ -330,17 +349,16 @@ class Runs:
         data = _ending(run, event, state, output, failure)
         for name in heard:
             announced = self.announce(tick, name, data, run.key, now)
-            for listener in self.routes.match(name):
-                self.new(tick, listener, announced, now, is_echo=True)
-            if name == FAILED and on_failure is not None and on_failure not in self.routes.match(name):
-                self.new(tick, on_failure, announced, now, is_echo=True)
+            handler = on_failure if name == FAILED else None
+            if handler is not None:
+                self.new(tick, handler, announced, now, is_echo=True)
+            self.spread(tick, announced, now, but=None if handler is None else handler.id)
 
 
-def value_of(expression: str, event: StoredEvent) -> Any:
-    """What the CEL expression gives for this event."""
-    from fanout.core import expressions  # lazy: CEL is slow to import, and few functions use it
-
-    return expressions.parse(expression).value(event=event.as_dict())
+def deadline_of(spec: FunctionSpec, queued_at: int) -> int | None:
+    """When a run has to have started."""
+    start_ms = spec.timeouts.start_ms
+    return None if start_ms is None else queued_at + start_ms
 
 
 def _ending(run: QueuedRun, event: StoredEvent, state: RunState, output: str | None, failure: Failure | None) -> str:

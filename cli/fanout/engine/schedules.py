@@ -9,14 +9,14 @@ from itertools import count
 import msgspec
 
 from fanout.core import cron
+from fanout.core.places import TICKS
+from fanout.engine.admission import Admission
 from fanout.engine.runs import Runs
 from fanout.engine.tick import Tick
 from fanout.journal import Journal
-from fanout.model import Catchup, CronTrigger, FunctionSpec, Overlap
+from fanout.model import Catchup, CronTrigger, FunctionSpec
 
 TIMER = "fanout/scheduled.timer"
-CRON = "cron"
-"""By this its live runs are found."""
 ON_TIME_MS = 60_000
 """A tick that is later than that was missed."""
 _STEP_BACK_MS = 1_000
@@ -25,9 +25,10 @@ _STEP_BACK_MS = 1_000
 class Schedules:
     """Knows the next tick of each trigger; the journal knows up to when ticks have been dealt with."""
 
-    def __init__(self, journal: Journal, runs: Runs) -> None:
+    def __init__(self, journal: Journal, runs: Runs, admission: Admission) -> None:
         self._journal = journal
         self._runs = runs
+        self._admission = admission
         self._next: list[tuple[int, int, str, CronTrigger]] = []
         self._order = count()
         self._last_now = 0
@@ -91,18 +92,13 @@ class Schedules:
         }
         ts = at + cron.jitter(spec.id, at, trigger.jitter_ms)
         event = self._runs.announce(tick, TIMER, msgspec.json.encode(data).decode(), None, now, ts=ts)
-        others = self._runs.singletons(tick, spec.id, CRON)
-        if others and spec.overlap is Overlap.SKIP:
-            run = self._runs.skip(tick, spec, event, "overlap: the run of the tick before is still going", now)
+        why = self._admission.refusal_of_tick(tick, spec, event, now)
+        if why is None:
+            run = self._runs.new(tick, spec, event, now, singleton=TICKS)
         else:
-            if spec.overlap is Overlap.CANCEL:
-                for other in others:
-                    self._runs.cancel(tick, other, now)
-            run = self._runs.new(tick, spec, event, now, singleton=CRON)
+            run = self._runs.skip(tick, spec, event, why, now)
         tick.writes.ticks.append((spec.id, at, run))
-        for listener in self._runs.routes.match(TIMER):
-            if listener.id != spec.id:
-                self._runs.new(tick, listener, event, now)
+        self._runs.spread(tick, event, now, but=spec.id, is_echo=False)
         return run
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fanout.core.paths import value_at
+from fanout.engine.admission import Admission
 from fanout.engine.roster import Active, Roster
 from fanout.engine.runs import Runs
 from fanout.engine.tick import Tick
@@ -26,11 +27,12 @@ DUE_A_TICK = 500
 class Waits:
     """A run that waits and has no worker is ready as soon as one of its steps has what it waits for."""
 
-    def __init__(self, journal: Journal, roster: Roster, timers: Timers, runs: Runs) -> None:
+    def __init__(self, journal: Journal, roster: Roster, timers: Timers, runs: Runs, admission: Admission) -> None:
         self._journal = journal
         self._roster = roster
         self._timers = timers
         self._runs = runs
+        self._admission = admission
 
     # Beginning.
 
@@ -158,6 +160,9 @@ class Waits:
             live = self._journal.live(run)
             # One that waits for a time of its own, to try again, is not woken by its steps.
             if live is None or live.state is not RunState.WAITING or (because_of_step and live.due_at is not None):
+                return
+            if live.hold is not None:
+                self._admission.is_due(tick, live.run, live.hold, now)
                 return
             queued = live.run
         self._runs.make_ready(tick, queued, now)
