@@ -27,6 +27,10 @@ ENVIRONMENT_VARIABLE = "FANOUT_CONFIG"
 DEFAULT_JOURNAL = ".fanout/journal.db"
 DEFAULT_SLOTS = 32
 DEFAULT_PARK_S = 5.0
+DEFAULT_KEEP_COMPLETED_S = 7 * 86_400.0
+DEFAULT_KEEP_FAILED_S = 30 * 86_400.0
+LEAST_KEEP_S = 3_600.0
+NEVER = "never"
 MAX_PROCESSES = 1024
 MAX_SLOTS = 1024
 MAX_RETRY_DELAY_S = 366 * 86_400
@@ -49,10 +53,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
     root: Path
     apps: tuple[App, ...]
+    has_prefixes: bool = False
+    """The ids of functions begin with their app's, as in all of `[[apps]]`: be it one, others may come and go."""
     journal: Path
     processes: int
     slots: int = DEFAULT_SLOTS
     park: float = DEFAULT_PARK_S
+    keep_completed: float | None = DEFAULT_KEEP_COMPLETED_S
+    keep_failed: float | None = DEFAULT_KEEP_FAILED_S
+    """Seconds that runs stay in the journal after their end; None is for ever."""
     dev_retry_delay: float | None = None
 
 
@@ -107,10 +116,13 @@ def load(path: Path) -> Config:
         path=path,
         root=root,
         apps=apps,
+        has_prefixes=listed is not None,
         journal=Path(os.path.abspath(root / values.get(("journal", "path"), DEFAULT_JOURNAL))),  # noqa: PTH100 - as above
         processes=values.get(("pool", "processes")) or usable_cpus(),
         slots=values.get(("pool", "slots"), DEFAULT_SLOTS),
         park=values.get(("pool", "park"), DEFAULT_PARK_S),
+        keep_completed=values.get(("journal", "keep_completed"), DEFAULT_KEEP_COMPLETED_S),
+        keep_failed=values.get(("journal", "keep_failed"), DEFAULT_KEEP_FAILED_S),
         dev_retry_delay=values.get(("dev", "retry_delay")),
     )
 
@@ -212,9 +224,21 @@ def _delay(value: object) -> float:
     return seconds
 
 
+def _kept(value: object) -> float | None:
+    if value == NEVER:
+        return None
+    try:
+        seconds = parse_duration(value) if isinstance(value, str | int | float) else -1.0
+    except ValueError:
+        seconds = -1.0
+    if seconds < LEAST_KEEP_S:
+        raise ValueError(f'has to be text like "7d", one hour or more, or "{NEVER}", not {_shown(value)}')
+    return seconds
+
+
 _SETTINGS: dict[str, dict[str, Callable[[object], Any]]] = {
     "app": {"id": _app_id, "functions": _modules, "path": _file, "python": _file},
-    "journal": {"path": _file},
+    "journal": {"path": _file, "keep_completed": _kept, "keep_failed": _kept},
     "pool": {"processes": _whole(1, MAX_PROCESSES), "slots": _whole(1, MAX_SLOTS), "park": _delay},
     "dev": {"retry_delay": _delay},
 }

@@ -1,6 +1,6 @@
 """Text to accepted events: one JSON object, a list of them, or NDJSON. All are valid, or none is taken.
 
-Payloads stay the sender's own JSON, made compact, so numbers keep every digit.
+Each is one of ours or a CloudEvent. Payloads stay the sender's own JSON, made compact, so numbers keep every digit.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from fanout import cloud_events
 from fanout.errors import EventError
 from fanout.model import RESERVED_PREFIX
 
@@ -175,8 +176,10 @@ def _event(raw: bytes, subject: Subject, limits: Limits) -> NewEvent:
     fields = _decoded(compact, subject, limits)
     if not isinstance(fields, dict):
         raise EventError(f"{subject(None)} has to be an object, not {_shown(compact)}", hint=_EXAMPLE)
-    _check_fields(fields, subject, limits)
     texts = _as_raw_fields(compact)
+    if cloud_events.is_one(fields):
+        return _of_cloud_event(fields, texts, subject, limits)
+    _check_fields(fields, subject, limits)
     return NewEvent(
         name=fields["name"],
         data=bytes(texts["data"]).decode() if "data" in texts else "{}",
@@ -184,6 +187,31 @@ def _event(raw: bytes, subject: Subject, limits: Limits) -> NewEvent:
         ts=fields.get("ts"),
         user=bytes(texts["user"]).decode() if "user" in texts else None,
         v=fields.get("v"),
+    )
+
+
+def _of_cloud_event(
+    fields: dict[str, Any], texts: dict[str, msgspec.Raw], subject: Subject, limits: Limits
+) -> NewEvent:
+    wrong = cloud_events.complaint(fields)
+    if wrong is not None:
+        known = cloud_events.REQUIRED + cloud_events.OPTIONAL
+        hint = _nearest(wrong.field[:_SHOWN_CHARS], known) if wrong.is_unknown else wrong.hint
+        raise EventError(f"{subject(wrong.field)} {wrong.words}", hint=hint)
+    ts = None if fields.get("time") is None else cloud_events.time_ms(fields["time"])
+    has_data = fields.get("data") is not None
+    if ts is not None and _ts_complaint(ts, limits) is not None:
+        raise EventError(f"{subject('time')} has to be after 1970 and before the year 5138")
+    for theirs, ours in (("type", "name"), ("id", "id"), ("data", "data")):
+        complaint = _COMPLAINTS[ours](fields[theirs], limits) if theirs != "data" or has_data else None
+        if complaint is not None:
+            raise EventError(f"{subject(theirs)} {complaint}")
+    return NewEvent(
+        name=fields["type"],
+        data=bytes(texts["data"]).decode() if has_data else "{}",
+        id=fields["id"],
+        ts=ts,
+        user=msgspec.json.encode(cloud_events.attributes(fields)).decode(),
     )
 
 
@@ -259,7 +287,9 @@ def _check_fields(fields: dict[str, Any], subject: Subject, limits: Limits) -> N
     for field, value in fields.items():
         check = _COMPLAINTS.get(field)
         if check is None:
-            raise EventError(f"{subject(field)} is not one that an event has", hint=_nearest(field[:_SHOWN_CHARS]))
+            raise EventError(
+                f"{subject(field)} is not one that an event has", hint=_nearest(field[:_SHOWN_CHARS], FIELDS)
+            )
         complaint = check(value, limits)
         if complaint is not None:
             raise EventError(f"{subject(field)} {complaint}")
@@ -267,13 +297,13 @@ def _check_fields(fields: dict[str, Any], subject: Subject, limits: Limits) -> N
         raise EventError(f"{subject('name')} is missing", hint=_EXAMPLE)
 
 
-def _nearest(field: str) -> str:
+def _nearest(field: str, known: tuple[str, ...]) -> str:
     from difflib import get_close_matches  # lazy: only a slip needs it, and every command pays for imports
 
-    near = get_close_matches(field.lower(), FIELDS, 1)
+    near = get_close_matches(field.lower(), known, 1)
     if near:
         return f"did you mean `{near[0]}`?"
-    return f"its fields are {', '.join(f'`{each}`' for each in FIELDS)}; all else goes into `data`"
+    return f"its fields are {', '.join(f'`{each}`' for each in known)}; all else goes into `data`"
 
 
 def _too_deep(subject: Subject, limits: Limits) -> EventError:

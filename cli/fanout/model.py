@@ -80,6 +80,19 @@ class Failure(msgspec.Struct, frozen=True):
         return f"{self.type}: {self.message}" if self.message else self.type
 
 
+class FailedAttempt(msgspec.Struct, frozen=True):
+    """An attempt of a step, or of the code between steps (`step` is empty), counted from 0.
+
+    When it began may be unknown.
+    """
+
+    step: str
+    number: int
+    began_at: int | None
+    ended_at: int
+    failure: Failure
+
+
 class Backoff(msgspec.Struct, frozen=True, tag="backoff"):
     """Delays in seconds: `initial`, then times `factor` for each attempt up to `maximum`, plus up to `jitter`."""
 
@@ -246,6 +259,8 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
     catchup: Catchup = Catchup.LATEST
     catchup_limit: int = 100
     overlap: Overlap = Overlap.SKIP
+    steps: tuple[str, ...] | None = None
+    """The names of its steps, in the order of its source; None if they can't be known from that."""
 
     @property
     def local_id(self) -> str:
@@ -256,9 +271,9 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
     def max_attempts(self) -> int:
         return self.retries + 1
 
-    def in_app(self, app: str, *, is_alone: bool) -> FunctionSpec:
-        """As the engine knows it: with its full id, where there is more than one app."""
-        if is_alone:
+    def in_app(self, app: str, *, has_prefix: bool) -> FunctionSpec:
+        """As the engine knows it: of this app, whose id its own begins with, where a project may have several."""
+        if not has_prefix:
             return msgspec.structs.replace(self, app=app)
         handler = None if self.on_failure is None else f"{app}/{self.on_failure}"
         return msgspec.structs.replace(self, app=app, id=f"{app}/{self.id}", on_failure=handler)
@@ -278,6 +293,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     error: Failure | None = None
     is_unreached: bool = False
     """The run ended without coming to it again: today's code has no such step."""
+    attempted_at: int | None = None
+    """When its last attempt began, if it had several."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -302,5 +319,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     output: msgspec.Raw | None = None
     error: Failure | None = None
     replay_of: str | None = None
+    replayed_by: str | None = None
+    """The newest of its replays."""
     parent: str | None = None
     steps: tuple[Step, ...] = ()

@@ -173,6 +173,37 @@ def test_an_event_sent_twice_starts_nothing_twice(project: Project) -> None:
     assert (len(first["runs"]), len(second["runs"])) == (1, 0)
 
 
+def test_the_sender_is_told_of_duplicates_however_it_sends(project: Project) -> None:
+    project.write(FOUR)
+    told = "hint: `order-1` was sent before, in the last 24 hours: it starts no function twice\n"
+    event = json.dumps({"name": "app/other", "id": "order-1"})
+    assert project.fanout("send", "-", stdin=event).err == ""
+    again = project.fanout("send", "-", stdin=event)
+    assert (again.code, again.err) == (0, told)
+    assert again.out.splitlines()[-1].startswith("0 runs of 1 event in ")
+    idle = "hint: no engine is running; `fanout serve` runs what was stored, or the next `fanout send`\n"
+    assert project.fanout("send", "-", "--no-wait", stdin=event) == (0, "order-1\n", told + idle)
+    cloud = json.dumps({"specversion": "1.0", "type": "app/other", "source": "/shop", "id": "order-2"})
+    both = project.fanout("send", "-", stdin=f"{event}\n{cloud}\n{cloud}")
+    assert (both.code, both.err) == (
+        0,
+        f"1 event from before goes on as well\n{told.replace('` was', '` and 1 more were').replace('it starts', 'they start')}",
+    )  # fmt: skip
+    assert project.query("SELECT id, count(*) FROM event GROUP BY 1 ORDER BY 1") == [("order-1", 4), ("order-2", 2)]
+    assert project.query("SELECT count(*) FROM run") == [(2,)]
+
+
+def test_an_event_of_tomorrow_is_left_to_the_engine_that_comes(project: Project) -> None:
+    project.write(FOUR)
+    tomorrow = time.time_ns() // 1_000_000 + 86_400_000
+    result = project.fanout("send", "-", stdin=json.dumps({"name": "app/other", "ts": tomorrow}))
+    assert (result.code, result.out.splitlines()[-1].endswith(": 1 waiting")) == (0, True)
+    assert re.sub(r"[0-9-]{10} |[0-9:]{8}", "T", result.err).replace("TT", "T") == (
+        "hint: `flaky` begins at T\nhint: `fanout serve` carries that on, or the next `fanout send`\n"
+    )
+    assert project.query("SELECT due_at FROM run") == [(tomorrow,)]
+
+
 def test_an_event_nobody_listens_to_is_said(project: Project) -> None:
     project.write("@fanout.function(trigger=fanout.on('shop/order'))\ndef f(ctx): pass\n")
     result = project.fanout("send", "--name", "shop/ordre")

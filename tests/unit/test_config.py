@@ -138,7 +138,7 @@ python = "python-that-is-nowhere"
 functions = ["functions"]
 """
     config = load(written(text))
-    assert (config.root, config.slots) == (tmp_path, 2)
+    assert (config.root, config.slots, config.has_prefixes) == (tmp_path, 2, True)
     assert config.apps == (
         App(id="shop", root=tmp_path, python=sys.executable, functions=("functions",)),
         App(

@@ -365,31 +365,61 @@ def test_a_suspect_of_another_app_waits_for_the_one_in_the_reserved_worker() -> 
     assert workers.reserve(APP) == 1
 
 
-def test_a_retiring_worker_gets_nothing_new_and_has_retired_when_nothing_is_left() -> None:
+def test_a_retiring_worker_gets_nothing_new_and_is_dismissed_once_when_nothing_is_left() -> None:
     workers = of_two_apps()
     start(workers, 1, 1)
     there = start(workers, 2, 2)
     workers.park(there)
-    workers.retire(APP)
+    workers.retire(APP, 1)
     # The one with the least to do: the slot of a parked execution is free.
-    assert ([workers.retiring(app) for app in (APP, "billing")], workers.retired()) == ([1, 0], [])
-    assert workers.freest(APP) == 1
+    assert (workers.dismiss(), workers.freest(APP), workers.freest("billing")) == ([], 1, 3)
     start(workers, 3, 1)
     assert workers.freest(APP) is None
     workers.resume_later(there)
     assert workers.resume(always) is there
-    assert workers.retired() == []
+    workers.retire(APP, 1)
+    assert workers.dismiss() == []
     workers.end(there)
-    assert workers.retired() == [2]
+    assert [workers.dismiss(), workers.dismiss()] == [[2], []]
     assert workers.leave(2) == ([], [])
-    assert (workers.retiring(APP), workers.retired()) == (0, [])
+    assert (workers.dismiss(), workers.opened) == ([], set())
 
 
-def test_as_many_retire_as_are_told_to_and_no_more_than_there_are() -> None:
+def test_as_many_retire_as_are_told_to_but_for_one_that_stays() -> None:
     workers = of_two_apps()
-    for _ in range(3):
-        workers.retire(APP)
-    assert ([workers.retiring(app) for app in (APP, "billing")], sorted(workers.retired())) == ([2, 0], [1, 2])
+    workers.retire("billing", 1)
+    assert workers.dismiss() == []
+    workers.retire(APP, 3)
+    assert workers.dismiss() == [1]
+    assert (workers.freest(APP), workers.freest("billing")) == (2, 3)
+
+
+def test_a_retiring_worker_stays_if_it_need_not_go_unless_it_was_dismissed() -> None:
+    workers = of_two_apps()
+    workers.join(4, APP)
+    start(workers, 1, 1)
+    start(workers, 2, 2)
+    workers.retire(APP, 2)
+    assert (workers.dismiss(), workers.freest(APP)) == ([4], 2)
+    workers.retire(APP, 1)
+    assert workers.opened == {APP}
+    start(workers, 3, 1)
+    assert workers.freest(APP) == 2
+    workers.retire(APP, 0)
+    workers.retire(APP, 1)
+    assert (workers.freest(APP), workers.dismiss()) == (2, [])
+
+
+def test_no_suspect_is_kept_for_a_worker_that_goes_and_none_goes_that_is_kept_for_one() -> None:
+    workers = of_two_apps()
+    start(workers, 1, 2)
+    workers.retire(APP, 1)
+    assert (workers.dismiss(), workers.reserve(APP)) == ([1], 2)
+    workers = of_two_apps()
+    start(workers, 1, 2)
+    assert workers.reserve(APP) == 1
+    workers.retire(APP, 1)
+    assert (workers.dismiss(), workers.freest(APP), workers.reserve(APP)) == ([], None, 1)
 
 
 # Who is told that a slot is free.

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from fanout.commands import text
 from fanout.journal.heard import MOST_HEARERS, Heard
-from fanout.journal.rows import AcceptedEvent
-from fanout.journal.sqlite_reader import JournalReader
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+    from fanout.journal.appender import AcceptedEvent
+    from fanout.journal.sqlite_reader import JournalReader
 
 _MOST_LINES = 10
 
@@ -59,26 +60,30 @@ def _run_json(heard: Heard) -> dict[str, Any]:
     return {"id": heard.id, "function": heard.function, "state": heard.state, "event_id": heard.event_id}
 
 
-def notes(
+def duplicates(accepted: Sequence[AcceptedEvent]) -> list[str]:
+    """That events are known already: those that start no function for that reason, or only others than before."""
+    found = [text.printable(event.id) for event in accepted if event.is_duplicate]
+    if not found:
+        return []
+    others, they = ("", "it starts") if len(found) == 1 else (f" and {len(found) - 1:,} more", "they start")
+    were = "was" if len(found) == 1 else "were"
+    return [f"`{found[0]}`{others} {were} sent before, in the last 24 hours: {they} no function twice"]
+
+
+def unheard(
     reader: JournalReader,
     accepted: Sequence[AcceptedEvent],
     concerned: set[str],
     listening: Sequence[str],
     cancelling: Mapping[str, str],
 ) -> list[str]:
-    """Events that did nothing: known ones, and those that nobody has heard.
+    """That nobody has heard an event; nothing is said of duplicates.
 
     `concerned` are the ids of those that did something; `listening` are the names that start functions, as far as is
     known, and `cancelling` those that cancel runs, each with one of the functions.
     """
-    found = []
-    duplicates = [event for event in accepted if event.is_duplicate]
-    if duplicates:
-        others = "" if len(duplicates) == 1 else f" and {len(duplicates) - 1:,} more"
-        first = text.printable(duplicates[0].id)
-        found.append(f"`{first}`{others} was sent before, in the last 24 hours: it starts no function twice")
-    unheard = sorted({event.name for event in accepted if event.id not in concerned and not event.is_duplicate})
-    return [*found, _unheard(reader, unheard[0], listening, cancelling)] if unheard else found
+    names = sorted({event.name for event in accepted if event.id not in concerned and not event.is_duplicate})
+    return [_unheard(reader, names[0], listening, cancelling)] if names else []
 
 
 def _unheard(reader: JournalReader, name: str, listening: Sequence[str], cancelling: Mapping[str, str]) -> str:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from fanout.commands import reasons
 from fanout.commands.app import say
 from fanout.commands.report import MOST_MEMBERS
 from fanout.commands.text import count, nearest, printable
 from fanout.config import Config
 from fanout.engine.local import LocalEngine
-from fanout.engine.loop import Engine
 from fanout.errors import JournalBusyError, LoadError, NotFoundError
 from fanout.journal.family import Watched
 from fanout.journal.functions import KnownFunction
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import RunState
+
+if TYPE_CHECKING:
+    from fanout.engine.loop import Engine
 
 
 class LoadWarnings:
@@ -68,8 +70,10 @@ def _refresh(config: Config) -> LoadError | None:
     except JournalBusyError:
         return None
     with one_worker as own:
+        # No slots: whatever is in the journal stays there.
+        own.config = msgspec.structs.replace(own.config, slots=0)
         own.pool.on_output = lambda line: say(printable(line))
-        engine = own.open(is_development=False)
+        engine = own.open(is_development=False, has_schedules=False)
         try:
             own.load()
         except LoadError as error:
@@ -91,10 +95,32 @@ def function_named(found: list[KnownFunction], name: str) -> KnownFunction:
     return known
 
 
+def without_code(reader: JournalReader, functions: Collection[str] | None = None) -> list[str]:
+    """What is to be said of queued runs of functions, of these or of all, that the code does not have any more."""
+    gone = {each.spec.id: each for each in reader.functions() if not each.is_present}
+    found = reader.waiting_for_code(sorted(gone if functions is None else functions))
+    return [
+        f"{count(number, 'run')} of `{printable(function)}` left in the queue: {_in_short(reader, gone.get(function))}"
+        for function, number in found.items()
+        if number
+    ]
+
+
+def _in_short(reader: JournalReader, known: KnownFunction | None) -> str:
+    from fanout.commands import reasons  # lazy: rarely needed, and not light
+
+    reason = None if known is None else reasons.held_up_as_a_whole(reader, known)
+    return (
+        "the code has no such function" if reason is None else f"{reason.words.removeprefix('waits: ')}; {reason.hint}"
+    )
+
+
 def held_up(reader: JournalReader, watched: Watched, unloaded: Collection[str]) -> tuple[list[str], bool]:
     """What is to be said of queued runs of functions that are paused, or whose code could not be loaded; and whether
     there are any of the latter. `unloaded`: what this process knows of them, if it is the engine.
     """
+    from fanout.commands import reasons  # lazy: rarely needed, and not light
+
     stale = {each.spec.id: each for each in reader.functions() if each.is_stale or each.spec.id in unloaded}
     paused = {each.spec.id: each for each in reader.functions() if each.paused_at is not None}
     known = paused | stale

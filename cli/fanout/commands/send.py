@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fanout.client import Client, watched_events
-from fanout.commands import heard, report, waiting
+from fanout.commands import heard, report
 from fanout.commands.app import say
 from fanout.commands.inputs import DATA_HELP, bytes_of, event_with
-from fanout.commands.text import count, printable
+from fanout.commands.project import project
+from fanout.commands.text import count
 from fanout.errors import EventError, UsageError
 from fanout.events import DEFAULT_LIMITS, NewEvent, parse
+from fanout.journal.appender import AcceptedEvent
 from fanout.journal.family import Family, Watched
 from fanout.journal.heard import Heard, Hearer
-from fanout.journal.rows import AcceptedEvent
 from fanout.journal.sqlite_reader import JournalReader
+
+if TYPE_CHECKING:
+    from fanout.commands import waiting
 
 
 def register(app: typer.Typer, help_: str) -> None:
@@ -40,7 +44,7 @@ def send(
     config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
 ) -> None:
     began = time.monotonic()
-    settings = waiting.project(config)
+    settings = project(config)
     events = _read(files or [], name, data)
     accepted: list[AcceptedEvent] = []
 
@@ -59,6 +63,8 @@ def send(
             put(client)
             _print_stored(accepted, has_engine=client.ring(), as_json=as_json)
         return
+    from fanout.commands import waiting  # lazy: who doesn't wait needs no engine
+
     watched, waited = waiting.put_and_wait(settings, put, timeout_s=timeout, is_quiet=as_json)
     with JournalReader(settings.journal) as reader:
         family = reader.family(watched, limit=report.MOST_MEMBERS)
@@ -67,7 +73,9 @@ def send(
             runs = [report.run_json(run) for run in reader.watched_runs(watched)]
             report.print_json({"events": report.events_json(accepted), "runs": runs, **heard.as_json(found)})
         else:
-            hints = _notes(reader, accepted, family, found, waited) if reader.progress(watched).is_routed else []
+            hints = heard.duplicates(accepted)
+            if reader.progress(watched).is_routed:
+                hints += _notes(reader, accepted, family, found, waited)
             hints += waiting.hints(reader, watched, family, waited)
             seconds = time.monotonic() - began
             report.print_report(reader, family, seconds, count(len(accepted), "event"), hints, heard=found)
@@ -103,6 +111,8 @@ def _print_stored(accepted: Sequence[AcceptedEvent], *, has_engine: bool, as_jso
         return
     for event in accepted:
         print(event.id)
+    for hint in heard.duplicates(accepted):
+        say(f"hint: {hint}")
     if not has_engine:
         say("hint: no engine is running; `fanout serve` runs what was stored, or the next `fanout send`")
 
@@ -110,11 +120,9 @@ def _print_stored(accepted: Sequence[AcceptedEvent], *, has_engine: bool, as_jso
 def _notes(
     reader: JournalReader, accepted: list[AcceptedEvent], family: Family, found: list[Heard], waited: waiting.Waited
 ) -> list[str]:
-    """Events that did nothing, and runs that can't go on."""
+    """Events that nobody has heard, and runs that can't go on."""
+    from fanout.commands.loading import without_code  # lazy: as above
+
     concerned = {event.id for event in family.roots if family.runs_of(event)} | {each.event_id for each in found}
-    stranded = reader.waiting_for_code(sorted(waited.stranded))
-    return heard.notes(reader, accepted, concerned, waited.listening, waited.cancelling) + [
-        f"{count(number, 'run')} of `{printable(function)}` wait: the code has no such function any more"
-        for function, number in stranded.items()
-        if number
-    ]
+    unheard = heard.unheard(reader, accepted, concerned, waited.listening, waited.cancelling)
+    return unheard + without_code(reader, waited.stranded)

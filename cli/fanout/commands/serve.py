@@ -8,10 +8,12 @@ import typer
 
 from fanout.commands import waiting
 from fanout.commands.app import say
-from fanout.commands.loading import LoadWarnings
+from fanout.commands.loading import LoadWarnings, without_code
 from fanout.commands.main import take_early_engine
+from fanout.commands.project import project
 from fanout.commands.text import count, printable
 from fanout.engine.local import LocalEngine
+from fanout.journal.sqlite_reader import JournalReader
 
 
 def register(app: typer.Typer, help_: str) -> None:
@@ -21,13 +23,16 @@ def register(app: typer.Typer, help_: str) -> None:
 def serve(
     config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
 ) -> None:
-    settings = waiting.project(config)
+    settings = project(config)
     with take_early_engine() or LocalEngine(settings) as own:
         own.pool.on_output = lambda line: say(printable(line))
         engine = own.open(is_development=False)
         apps = ", ".join(f"`{app.id}`" for app in settings.apps)
         own.load()
         say(f"serving {count(len(engine.functions), 'function')} of {apps}; Ctrl-C stops")
+        with JournalReader(settings.journal) as reader:
+            for line in without_code(reader):
+                say(f"hint: {line}")
         stopping = waiting.Stopping(own, say)
         warnings = LoadWarnings(engine)
 

@@ -39,13 +39,16 @@ class _App:
 class Apps:
     """An app whose code does not load keeps the functions that it last had, so that its runs are made, and wait."""
 
-    def __init__(self, journal: Journal, pool: Pool, roster: Roster, dispatch: Dispatch, *, processes: int) -> None:
+    def __init__(
+        self, journal: Journal, pool: Pool, roster: Roster, dispatch: Dispatch, *, processes: int, has_prefixes: bool
+    ) -> None:
         self._journal = journal
         self._pool = pool
         self._roster = roster
         self._dispatch = dispatch
         self._processes = processes
         self._apps = {app: _App(app) for app in pool.apps}
+        self._has_prefixes = has_prefixes
         self._is_alone = len(self._apps) == 1
 
     @property
@@ -92,15 +95,8 @@ class Apps:
         is_new = not app.is_known or app.is_stale or not app.functions
         if is_new:
             app.is_known, app.is_stale = True, False
-            app.functions = tuple(self._named(spec, app.id) for spec in said.functions)
+            app.functions = tuple(spec.in_app(app.id, has_prefix=self._has_prefixes) for spec in said.functions)
         return is_new
-
-    def _named(self, spec: FunctionSpec, app: str) -> FunctionSpec:
-        """With its full id, where there is more than one app."""
-        if self._is_alone:
-            return msgspec.structs.replace(spec, app=app)
-        handler = None if spec.on_failure is None else f"{app}/{spec.on_failure}"
-        return msgspec.structs.replace(spec, app=app, id=f"{app}/{spec.id}", on_failure=handler)
 
     def failed(self, worker: int, error: LoadError, now: int) -> bool:
         """The code can't be loaded.
@@ -108,10 +104,12 @@ class Apps:
         Raises:
             LoadError: nothing else can be done: there is no other app, and no worker that has the code.
         """
-        app = self._apps[self._pool.app_of(worker)]
+        return self._fail(self._apps[self._pool.app_of(worker)], error, now)
+
+    def _fail(self, app: _App, error: LoadError, now: int) -> bool:
         app.error = error if self._is_alone else LoadError(f"app `{app.id}`: {error.message}", hint=error.hint)
         app.grow_after = now + LOAD_AGAIN_MS
-        if not self._roster.workers_of(app.id) and (self._is_alone or all(each.error for each in self._apps.values())):
+        if not self.loadable():
             raise app.error
         was_known, app.is_known = app.is_known, True
         if not app.functions:
@@ -123,23 +121,24 @@ class Apps:
         specs = (msgspec.json.decode(text, type=FunctionSpec) for text in self._journal.functions())
         return tuple(spec for spec in specs if spec.app == app)
 
-    def lost_while_loading(self, app_id: str, lost: Lost, now: int) -> None:
-        """A worker died before it could say anything.
+    def lost_while_loading(self, app_id: str, lost: Lost, now: int) -> bool:
+        """A worker died before it could say anything: another is started, and after two the code can't be loaded.
 
         Raises:
-            LoadError: as `failed`, when it has happened twice.
+            LoadError: as `failed`.
         """
         app = self._apps[app_id]
         if app.error is not None and app.grow_after > now:
-            return  # It has said why.
+            return False  # It has said why.
         app.deaths += 1
         app.grow_after = now + LOAD_AGAIN_MS if self._roster.workers_of(app_id) else now
-        if app.deaths >= MAX_LOAD_DEATHS and not self._roster.workers_of(app_id):
-            tail = "\n".join(lost.tail)
-            hint = None
-            if any("No module named fanout" in line for line in lost.tail):
-                hint = "install fanout in the environment of `python`"
-            raise LoadError(f"{lost.reason} while it loaded the modules\n{tail}".rstrip(), hint=hint)
+        if app.deaths < MAX_LOAD_DEATHS:
+            return False
+        tail = "\n".join(lost.tail)
+        hint = None
+        if any("No module named fanout" in line.replace("'", "") for line in lost.tail):
+            hint = "install fanout in the environment of `python`"
+        return self._fail(app, LoadError(f"{lost.reason} while it loaded the modules\n{tail}".rstrip(), hint=hint), now)
 
     def lost_last(self, app_id: str, now: int) -> None:
         """The last worker that had the code is gone: what others could not load may be mended."""
@@ -164,12 +163,8 @@ class Apps:
             if more > 0 and now >= app.grow_after:
                 self._pool.grow(app.id, sizes[app.id] + more)
                 room -= more
-        if room <= 0 and any(given[app] > sizes[app] for app in self._apps):
-            self._retire({app: sizes[app] - given[app] for app in self._apps})
-
-    def _retire(self, surplus: dict[str, int]) -> None:
-        for app, number in surplus.items():
-            for _ in range(number - self._roster.retiring(app)):
-                self._roster.retire(app)
-        for worker in self._roster.retired():
+        is_wanted = room <= 0 and any(given[app] > sizes[app] for app in self._apps)
+        for app_id, size in sizes.items():
+            self._roster.retire(app_id, max(0, size - given[app_id]) if is_wanted else 0)
+        for worker in self._roster.dismiss():
             self._pool.stop(worker)

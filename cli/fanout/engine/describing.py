@@ -39,16 +39,16 @@ def describe(config: Config, on_output: Callable[[str], None]) -> list[Descripti
                 id_ = pool.app_of(worker)
                 if id_ not in found:
                     took = round(1000 * (time.monotonic() - began))
-                    found[id_] = _description(apps[id_], message, took, is_alone=len(apps) == 1)
+                    found[id_] = _description(apps[id_], message, took, has_prefix=config.has_prefixes)
     finally:
         pool.shut_down()
     return [found[app.id] for app in config.apps]
 
 
-def _description(app: App, message: object, took_ms: int, *, is_alone: bool) -> Description:
+def _description(app: App, message: object, took_ms: int, *, has_prefix: bool) -> Description:
     match message:
         case Described(version=version, functions=functions) if version == __version__:
-            named = tuple(spec.in_app(app.id, is_alone=is_alone) for spec in functions)
+            named = tuple(spec.in_app(app.id, has_prefix=has_prefix) for spec in functions)
             return Description(app=app, functions=named, took_ms=took_ms)
         case Described(version=version):
             error = LoadError(

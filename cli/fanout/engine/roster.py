@@ -59,8 +59,10 @@ class Roster:
         self._apps: dict[int, str] = {}
         self._reserved: int | None = None
         self._retiring: set[int] = set()
+        self._dismissed: set[int] = set()
+        """Of those, the ones that were asked to exit."""
         self.opened: set[str] = set()
-        """Apps that have a worker which was reserved, and is not any more."""
+        """Apps that have a worker which was reserved or retiring, and is not any more."""
         self._woken: set[int] = set()
         self.active: dict[int, Active] = {}
         self.by_run: dict[int, Active] = {}
@@ -100,6 +102,7 @@ class Roster:
         self._resuming.pop(worker, None)
         self._apps.pop(worker, None)
         self._retiring.discard(worker)
+        self._dismissed.discard(worker)
         for active in (*executing, *parked):
             self._forget(active)
         for active in executing:
@@ -182,9 +185,13 @@ class Roster:
         It can be used once nothing is executing or parked there.
         """
         if self._reserved is None or not self._holds_suspect(self._reserved):
-            there = self.workers_of(app)
+            there = self._staying(app)
             self._reserve(min(there, key=lambda worker: len(self._workers[worker]), default=None))
         return self._reserved if self._reserved is not None and self._apps[self._reserved] == app else None
+
+    def can_reserve(self, app: str) -> bool:
+        """Whether the app has a worker that could be kept for a suspect."""
+        return bool(self._staying(app))
 
     def _reserve(self, worker: int | None) -> None:
         if self._reserved is not None and self._reserved != worker:
@@ -194,19 +201,30 @@ class Roster:
     def workers_of(self, app: str) -> list[int]:
         return [worker for worker, its_app in self._apps.items() if its_app == app]
 
-    def retiring(self, app: str) -> int:
-        """How many workers of this app get nothing new, to make room for another app's."""
-        return sum(self._apps[worker] == app for worker in self._retiring)
+    def _staying(self, app: str) -> list[int]:
+        return [worker for worker in self.workers_of(app) if worker not in self._retiring]
 
-    def retire(self, app: str) -> None:
-        """The worker of this app that has the least to do gets nothing new."""
-        there = [worker for worker in self.workers_of(app) if worker not in self._retiring]
-        if there:
-            self._retiring.add(min(there, key=lambda worker: (len(self._workers[worker]), len(self._parked[worker]))))
+    def retire(self, app: str, number: int) -> None:
+        """So many workers of this app get nothing new, to make room for another app's; one stays in any case.
 
-    def retired(self) -> list[int]:
-        """Retiring workers that have nothing left."""
-        return [worker for worker in self._retiring if self.is_empty(worker)]
+        Those that have the least to do go. The ones that go already stay if they are too many, but for the dismissed.
+        """
+        going = [worker for worker in self._retiring if self._apps[worker] == app]
+        going.sort(key=lambda worker: worker not in self._dismissed)
+        for worker in going[number:]:
+            if worker not in self._dismissed:
+                self._retiring.discard(worker)
+                self.opened.add(app)
+        there = [worker for worker in self._staying(app) if worker != self._reserved]
+        there.sort(key=lambda worker: (len(self._workers[worker]), len(self._parked[worker])))
+        most = min(number - len(going), len(self._staying(app)) - 1)
+        self._retiring.update(there[: max(0, most)])
+
+    def dismiss(self) -> list[int]:
+        """Retiring workers that have nothing left, each once: they are to be asked to exit."""
+        done = [worker for worker in self._retiring - self._dismissed if self.is_empty(worker)]
+        self._dismissed.update(done)
+        return done
 
     def is_empty(self, worker: int) -> bool:
         return not self._workers[worker] and not self._parked[worker]
