@@ -261,6 +261,25 @@ class RunEvicted(msgspec.Struct, frozen=True, array_like=True, tag=27):
     claim: int
 
 
+class Logged(msgspec.Struct, frozen=True, array_like=True):
+    """A line that a function has printed, or a record that it has logged: beside the messages, by a pipe of its own.
+
+    There it is JSON text on a line of its own. It is true whatever becomes of the execution, so it has no claim.
+    """
+
+    run_id: str
+    step: str | None
+    """Whose own code it comes from; None is the code between steps."""
+    attempt: int
+    """How many attempts have failed before: of the step, or of the code between steps."""
+    at: int
+    source: str
+    """`stdout` or `stderr`, or the level of a record."""
+    logger: str | None
+    """Whose record it is; None if it was printed."""
+    text: str
+
+
 ToWorker = Load | Start | Recorded | StepChanged | Evict | Resume | ShutDown
 FromExecution = (
     StepRunning
@@ -279,6 +298,8 @@ ToEngine = Described | LoadFailed | FromExecution
 _encoder = msgspec.msgpack.Encoder()
 to_worker_decoder = msgspec.msgpack.Decoder(list[ToWorker])
 to_engine_decoder = msgspec.msgpack.Decoder(list[ToEngine])
+logged_encoder = msgspec.json.Encoder()
+logged_decoder = msgspec.json.Decoder(Logged)
 
 
 def frame(messages: Sequence[ToWorker] | Sequence[ToEngine]) -> bytearray:

@@ -18,6 +18,7 @@ from fanout.protocol import (
     Described,
     Evict,
     Load,
+    Logged,
     Recorded,
     RecordedStep,
     RunCompleted,
@@ -71,6 +72,8 @@ class Worker:
         self._folder = folder
         self._heard: deque[ToEngine] = deque()
         self._pool = LocalPool({"": Codebase(sys.executable, Load(str(folder), ("work",), 4))})
+        self.printed: list[Logged] = []
+        self._pool.on_printed = self.printed.extend
         self._pool.grow("", 1)
         self.expect(Described)
 

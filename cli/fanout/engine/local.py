@@ -21,6 +21,7 @@ from fanout.protocol import Load
 if TYPE_CHECKING:
     from fanout.engine.doorbell import Doorbell
     from fanout.engine.loop import Engine
+    from fanout.journal.logs import Logs
     from fanout.journal.sqlite import SqliteJournal
 
 GRACE_S = 5.0
@@ -53,13 +54,14 @@ class LocalEngine:
         for app in config.apps:
             self.pool.grow(app.id, min(_FIRST_WORKERS, config.processes) if len(config.apps) == 1 else 1)
         self._journal: SqliteJournal | None = None
+        self._logs: Logs | None = None
         self._bell: Doorbell | None = None
         self._engine: Engine | None = None
         self._interrupts = 0
         self.on_stopping: Callable[[int], None] = lambda _runs: None
         """Called with the number of runs that are waited for, once, when it begins to stop."""
 
-    def open(self, *, is_development: bool) -> Engine:
+    def open(self, *, is_development: bool, has_schedules: bool = True) -> Engine:
         """Open the journal and wait until the code is loaded.
 
         Raises:
@@ -69,13 +71,21 @@ class LocalEngine:
         # Lazy: while these are imported and the journal is opened, the workers already start.
         from random import random
 
+        from fanout.core.retention import keep_for
         from fanout.engine.doorbell import Doorbell
         from fanout.engine.loop import Engine, Settings
+        from fanout.journal.logs import logs_path
         from fanout.journal.sqlite import SqliteJournal
+        from fanout.journal.sqlite_logs import SqliteLogs
 
         self._journal = journal = SqliteJournal(self.config.journal)
         self._bell = bell = Doorbell(self.config.journal.parent)
         self.pool.listen(bell.socket)
+        self._logs = SqliteLogs(
+            logs_path(self.config.journal),
+            warn=lambda line: self.pool.on_output(line),  # noqa: PLW0108 - who is called changes
+        )
+        self.pool.on_printed = self._logs.write
         self._lock.announce(bell.path)
         delay = self.config.dev_retry_delay if is_development else None
         self._engine = engine = Engine(
@@ -85,11 +95,15 @@ class LocalEngine:
             Settings(
                 processes=self.config.processes,
                 slots=self.config.slots,
+                has_prefixes=self.config.has_prefixes,
+                has_schedules=has_schedules,
                 park_ms=round(self.config.park * 1000),
+                keep=keep_for(self.config.keep_completed, self.config.keep_failed),
                 retry_delay_ms=None if delay is None else round(delay * 1000),
             ),
             clock=lambda: time.time_ns() // 1_000_000,
             chance=random,
+            forget=self._logs.forget,
         )
         # What is loaded stays: the collector need not look at it again, and rarely at the rest.
         gc.freeze()
@@ -122,6 +136,8 @@ class LocalEngine:
         with _Signals(self._interrupt):
             while True:
                 engine.tick()
+                if self._logs is not None:
+                    self._logs.catch_up()
                 on_tick()
                 if engine.is_stopping:
                     if not engine.executing or time.monotonic() > grace_until or self._interrupts > 1:
@@ -162,6 +178,8 @@ class LocalEngine:
         # Each by itself: an interruption may have come between any two of them.
         if self._bell is not None:
             self._bell.close()
+        if self._logs is not None:
+            self._logs.close()
         if self._journal is not None:
             self._journal.close()
         self._lock.release()

@@ -19,7 +19,19 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from fanout.protocol import OUT_OF_MEMORY, FrameReader, Load, ShutDown, ToEngine, ToWorker, frame, to_engine_decoder
+from fanout.engine.printed import Listener, Printed
+from fanout.protocol import (
+    OUT_OF_MEMORY,
+    FrameReader,
+    Load,
+    LoadFailed,
+    Logged,
+    ShutDown,
+    ToEngine,
+    ToWorker,
+    frame,
+    to_engine_decoder,
+)
 
 _RECEIVE_BYTES = 256 * 1024
 _TAIL_LINES = 40
@@ -77,14 +89,15 @@ class Codebase(NamedTuple):
 
 
 class _Worker:
-    __slots__ = ("app", "number", "out", "output", "pid", "pidfd", "pipe", "reader", "socket", "tail")
+    __slots__ = ("app", "number", "out", "output", "pid", "pidfd", "pipe", "printed", "reader", "socket", "tail")
 
-    def __init__(self, number: int, app: str, pid: int, connection: socket.socket, pipe: int) -> None:
+    def __init__(self, number: int, app: str, pid: int, connection: socket.socket, pipe: int, printed: Printed) -> None:
         self.number = number
         self.app = app
         self.pid = pid
         self.socket = connection
         self.pipe = pipe
+        self.printed = printed
         self.pidfd = -1
         self.reader = FrameReader()
         self.out = bytearray()
@@ -100,11 +113,15 @@ class LocalPool:
     ) -> None:
         self.on_output = on_output
         """Called with each line that a worker prints."""
+        self.on_printed: Listener = lambda _lines: None
+        """Called with what functions have printed and logged, before `wait` returns what those said afterwards."""
+        self._printed: list[Logged] = []
         self._codebases = codebases
         self._app_of: dict[int, str] = {}
         self._selector = selectors.DefaultSelector()
         self._workers: dict[int, _Worker] = {}
         self._last_number = 0
+        self._unborn: list[Arrival] = []
         # One for all: a new one for each receive would be asked from the system and given back every time.
         self._buffer = memoryview(bytearray(_RECEIVE_BYTES))
         self._next_look = 0.0
@@ -136,32 +153,32 @@ class LocalPool:
         codebase = self._codebases[app]
         ours, theirs = socket.socketpair()
         read, write = os.pipe()
-        os.set_inheritable(theirs.fileno(), True)
+        printed, print_to = os.pipe()
+        for fd in (theirs.fileno(), print_to):
+            os.set_inheritable(fd, True)
         self._last_number += 1
-        pid = os.posix_spawn(
-            codebase.python,
-            # -P: the working directory is the user's, and not a place to import our own modules from.
-            [codebase.python, "-P", "-m", "fanout.worker", str(theirs.fileno())],
-            # Sets of text are in the same order in all workers: code between steps that walks over one finds its steps.
-            {"PYTHONHASHSEED": "0", **os.environ},
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_DUP2, write, 1),
-                (os.POSIX_SPAWN_DUP2, write, 2),
-            ],
-            # Its own group: Ctrl-C in the terminal is for the engine, and a worker's children end with it.
-            setpgroup=0,
-            setsigdef=[signal.SIGINT, signal.SIGTERM],
-        )
-        theirs.close()
-        os.close(write)
+        self._app_of[self._last_number] = app
+        try:
+            pid = _start(codebase.python, theirs.fileno(), write, print_to)
+        except OSError as error:
+            ours.close()
+            os.close(read)
+            os.close(printed)
+            text = f"the interpreter `{codebase.python}` can't be started: {error.strerror or error}"
+            hint = "make its environment, or mend `python` in fanout.toml"
+            self._unborn.append((self._last_number, LoadFailed(text, hint)))
+            return
+        finally:
+            theirs.close()
+            os.close(write)
+            os.close(print_to)
         ours.setblocking(False)
         os.set_blocking(read, False)
-        worker = _Worker(self._last_number, app, pid, ours, read)
+        worker = _Worker(self._last_number, app, pid, ours, read, Printed(printed))
         self._workers[worker.number] = worker
-        self._app_of[worker.number] = app
         self._selector.register(ours, selectors.EVENT_READ, (worker, self._read_messages))
         self._selector.register(read, selectors.EVENT_READ, (worker, self._read_output))
+        self._selector.register(printed, selectors.EVENT_READ, (worker, self._read_printed))
         if self._has_pidfd:
             worker.pidfd = os.pidfd_open(pid)
             self._selector.register(worker.pidfd, selectors.EVENT_READ, (worker, self._bury))
@@ -186,8 +203,8 @@ class LocalPool:
             worker.out.clear()  # Its end will be read.
 
     def wait(self, timeout_s: float) -> list[Arrival]:
-        arrivals: list[Arrival] = []
-        for key, events in self._selector.select(timeout_s):
+        arrivals, self._unborn = self._unborn, []
+        for key, events in self._selector.select(0 if arrivals else timeout_s):
             if key.data is None:
                 continue
             worker, read = key.data
@@ -201,6 +218,7 @@ class LocalPool:
             for worker in list(self._workers.values()):
                 if os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                     self._bury(worker, arrivals)
+        self._tell_printed()
         return arrivals
 
     def _read_messages(self, worker: _Worker, arrivals: list[Arrival]) -> None:
@@ -220,6 +238,25 @@ class LocalPool:
         except msgspec.MsgspecError:
             # Something else writes to our socket: nothing it says can be believed.
             self._bury(worker, arrivals, "spoke nonsense to the engine")
+            return
+        self._read_printed(worker)  # What was printed before these messages were sent is there by now.
+
+    def _read_printed(self, worker: _Worker, _arrivals: list[Arrival] | None = None) -> bool:
+        """Whether there was something."""
+        if worker.printed.fd < 0:
+            return False
+        lines = worker.printed.read()
+        if lines is None:
+            self._selector.unregister(worker.printed.fd)
+            worker.printed.close()
+        else:
+            self._printed += lines
+        return bool(lines)
+
+    def _tell_printed(self) -> None:
+        if self._printed:
+            lines, self._printed = self._printed, []
+            self.on_printed(lines)
 
     def _read_output(self, worker: _Worker, _arrivals: list[Arrival] | None = None) -> None:
         try:
@@ -255,6 +292,8 @@ class LocalPool:
         self._read_rest(worker, arrivals)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(worker.pid, signal.SIGKILL)
+        while self._read_printed(worker):
+            pass
         self._read_last_output(worker)
         self._forget(worker)
         why = f"{reason or explain(status)}, peak memory {usage.ru_maxrss * _RSS_UNIT / 2**20:,.0f} MB"
@@ -277,6 +316,9 @@ class LocalPool:
         if worker.pipe >= 0:
             self._selector.unregister(worker.pipe)
             os.close(worker.pipe)
+        if worker.printed.fd >= 0:
+            self._selector.unregister(worker.printed.fd)
+            worker.printed.close()
 
     def kill(self, worker: int) -> None:
         there = self._workers.get(worker)
@@ -291,7 +333,27 @@ class LocalPool:
                 worker.socket.shutdown(socket.SHUT_WR)
         for worker in list(self._workers.values()):
             self._bury(worker, [])
+        self._tell_printed()
         self._selector.close()
+
+
+def _start(python: str, connection: int, output: int, printed: int) -> int:
+    """A worker's process, and its pid."""
+    return os.posix_spawn(
+        python,
+        # -P: the working directory is the user's, and not a place to import our own modules from.
+        [python, "-P", "-m", "fanout.worker", str(connection), str(printed)],
+        # Sets of text are in the same order in all workers: code between steps that walks over one finds its steps.
+        {"PYTHONHASHSEED": "0", **os.environ},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, output, 1),
+            (os.POSIX_SPAWN_DUP2, output, 2),
+        ],
+        # Its own group: Ctrl-C in the terminal is for the engine, and a worker's children end with it.
+        setpgroup=0,
+        setsigdef=[signal.SIGINT, signal.SIGTERM],
+    )
 
 
 def _reap(pid: int) -> tuple[int, resource.struct_rusage]:

@@ -1,4 +1,4 @@
-"""`python -m fanout.worker FD`: load the user's modules, describe them, then execute what the engine starts."""
+"""`python -m fanout.worker FD FD`: load the user's modules, describe them, then execute what the engine starts."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from fanout.protocol import (
     StepChanged,
     ToWorker,
 )
+from fanout.worker import capture
 from fanout.worker.execution import Desk, Execution
 from fanout.worker.link import Link
 from fanout.worker.registry import Registered, load
@@ -149,12 +150,14 @@ def main() -> None:
     if not isinstance(first, Load):
         raise SystemExit(f"the engine's first message was {first!r}")
     os.chdir(first.root)
+    capture.install(int(sys.argv[2]))
     try:
         registered = load(Path(first.root), first.modules)
     except LoadError as error:
         link.post(LoadFailed(error.message, error.hint))
         return
     link.post(Described(tuple(each.spec for each in registered.values()), __version__))
+    capture.hear_logging()
     # What is loaded stays: the collector need not look at it again, and rarely at the rest.
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fanout.codec import failure_of
 from fanout.model import StepKind, StepState
 from fanout.protocol import RecordedStep, SentEvent, StepCompleted, StepFailed, StepRunning
+from fanout.worker import capture
 from fanout.worker.branches import Inside, inside
 from fanout.worker.execution import Execution, Reached, Waiter, calls, is_retriable, now_ms
 
@@ -32,6 +33,8 @@ class Attempt:
         """The step's own code has ended, whichever way."""
         inside.reset(self._token)
         execution = self._execution
+        if capture.unfinished:
+            capture.finish(execution, self._reached.key)
         execution.desk.has_ended(execution.claim, self._reached.key)
         with execution.lock:
             execution.executing -= 1

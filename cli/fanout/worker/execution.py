@@ -37,6 +37,7 @@ from fanout.protocol import (
     ToEngine,
     Unpark,
 )
+from fanout.worker import capture
 from fanout.worker.branches import branch, fingerprint, inside
 from fanout.worker.link import Link
 from fanout.worker.names import Names
@@ -305,6 +306,8 @@ class Execution:
 
     def close(self) -> None:
         """It is over: forget what nobody will wait for any more."""
+        if capture.unfinished:
+            capture.finish(self)
         self.desk.executions.pop(self.claim, None)
         for number in self.unrecorded:
             self.desk.calls.pop(number, None)

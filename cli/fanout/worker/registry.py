@@ -13,10 +13,13 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
+import msgspec
+
 from fanout.codec import failure_of
 from fanout.declare import on_failure_of, spec_of
 from fanout.errors import LoadError
 from fanout.model import FunctionSpec
+from fanout.worker.step_names import step_names
 
 
 class Registered(NamedTuple):
@@ -43,10 +46,10 @@ def load(root: Path, modules: Sequence[str]) -> dict[str, Registered]:
             for value in _values(module):
                 spec = spec_of(value)
                 if spec is not None:
-                    _register(registered, Registered(_shown(root, spec), value))
+                    _register(registered, _described(root, spec, value))
                 handler = on_failure_of(value)
                 if handler is not None:
-                    _register(registered, Registered(_shown(root, handler[0]), handler[1]))
+                    _register(registered, _described(root, *handler))
     if not registered:
         listed = ", ".join(f"`{name}`" for name in modules)
         raise LoadError(f"there is no function in {listed}", hint="put `@fanout.function(...)` above one")
@@ -72,11 +75,11 @@ def _register(registered: dict[str, Registered], new: Registered) -> None:
         )
 
 
-def _shown(root: Path, spec: FunctionSpec) -> FunctionSpec:
-    """The spec with its file as people know it: relative to the project."""
-    import msgspec
-
-    return msgspec.structs.replace(spec, file=_relative(root, spec.file))
+def _described(root: Path, spec: FunctionSpec, code: Callable[..., Any]) -> Registered:
+    """With the file as people know it, relative to the project, and with the names of its steps."""
+    found = Registered(spec, code)
+    shown = msgspec.structs.replace(spec, file=_relative(root, spec.file), steps=step_names(found.written))
+    return found._replace(spec=shown)
 
 
 def _import_all(root: Path, name: str) -> Iterator[ModuleType]:

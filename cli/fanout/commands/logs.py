@@ -1,0 +1,155 @@
+"""`fanout logs`: what a run has printed and logged."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fanout.commands import report, text
+from fanout.commands.app import say
+from fanout.commands.project import project
+from fanout.engine import lock
+from fanout.journal.logs import MOST_LINES, LogLine, LogSize, logs_path
+from fanout.journal.sqlite_logs import LogReader
+from fanout.journal.sqlite_reader import JournalReader
+from fanout.model import Run
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_LOOK_EVERY_S = 0.1
+_LINES_A_LOOK = 2_000
+_WIDEST_STEP = 32
+_STREAMS = ("stdout", "stderr")
+_STYLES = {
+    "stderr": "dim", "debug": "dim", "info": "cyan", "warning": "yellow", "error": "red", "critical": "bold red",
+}  # fmt: skip
+
+
+def register(app: typer.Typer, help_: str) -> None:
+    app.command(name="logs", help=help_)(logs)
+
+
+def logs(
+    run: Annotated[str, typer.Argument(help="Its id, or enough of its beginning or end.", show_default=False)],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    step: Annotated[str | None, typer.Option(help="Only what this step's own code wrote.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+    config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
+) -> None:
+    journal = project(config).journal
+    with JournalReader(journal) as reader, LogReader(logs_path(journal)) as log:
+        found = reader.run(run)
+        if follow and not found.state.is_final and lock.holder(journal) is None:
+            say("hint: no engine is running; `fanout serve` goes on with this run")
+        shown = _Shown(found.id, as_json=as_json)
+        for lines in _looks(reader, log, found, step, is_following=follow):
+            shown.show(lines)
+        size = log.size(found.id)
+    _say_rest(found, step, shown.number, size)
+
+
+def _looks(
+    reader: JournalReader, log: LogReader, run: Run, step: str | None, *, is_following: bool
+) -> Iterator[list[LogLine]]:
+    """What there is, and if it is followed what is added, until the run is over."""
+    after = 0
+    while True:
+        # First the run, then its lines: those of a run that is over are there.
+        is_over = not is_following or run.state.is_final
+        while lines := log.lines(run.id, after=after, step=step, limit=_LINES_A_LOOK):
+            after = lines[-1].number
+            yield lines
+        if is_over:
+            return
+        time.sleep(_LOOK_EVERY_S)
+        there = reader.runs_by_key([run.key])
+        if not there:
+            return  # Somebody has removed it, and its log too.
+        run = there[0]
+
+
+def _say_rest(run: Run, step: str | None, number: int, size: LogSize) -> None:
+    if size.left_out:
+        say(f"hint: {text.count(size.left_out, 'more line')} left out: of a run {MOST_LINES:,} are kept")
+    if number:
+        return
+    if step is None:
+        say(f"{text.short_id(run.id)} has {'' if run.state.is_final else 'so far '}printed and logged nothing")
+        return
+    say(f"step `{text.printable(step)}` of {text.short_id(run.id)} has printed and logged nothing")
+    near = text.nearest(step, [each.name for each in run.steps if each.name != step]).removeprefix("; ")
+    if near:
+        say(f"hint: {near}")
+
+
+class _Shown:
+    """Prints lines as they come; the column of steps grows with what is in it."""
+
+    def __init__(self, run: str, *, as_json: bool) -> None:
+        self.number = 0
+        self._run = run
+        self._as_json = as_json
+        self._width = 1
+        self._console: Console | None = None if as_json or not sys.stdout.isatty() else report.console()
+
+    def show(self, lines: Sequence[LogLine]) -> None:
+        self.number += len(lines)
+        if self._as_json:
+            for line in lines:
+                report.print_json(_json(self._run, line))
+            return
+        heads = [(f"{text.clock(line.at)}.{line.at % 1000:03}", _where(line)) for line in lines]
+        self._width = max(self._width, *(len(where) for _, where in heads))
+        for (at, where), line in zip(heads, lines, strict=True):
+            self._print(at, where.ljust(self._width), line)
+        sys.stdout.flush()
+
+    def _print(self, at: str, where: str, line: LogLine) -> None:
+        mark, style = _mark(line), _STYLES.get(line.source, "")
+        first, *more = (text.printable(each, keep_lines=True) for each in line.text.split("\n"))
+        rows = [(f"{at}  {where}  ", mark, first)]
+        # What belongs to the same record stands below its beginning.
+        rows += [(" " * (len(at) + self._width + 4), "", each) for each in more]
+        for head, its_mark, said in rows:
+            if self._console is None:
+                print(f"{head}{its_mark}{said}")
+            else:
+                from rich.text import Text  # lazy: only a terminal needs it
+
+                is_dim = line.source == "stderr"
+                parts = Text.assemble((head, "dim"), (its_mark, style), (said, style if is_dim else ""))
+                self._console.print(parts, soft_wrap=True)
+
+
+def _where(line: LogLine) -> str:
+    step = "" if line.step is None else text.first_line(line.step, _WIDEST_STEP)
+    attempt = f"attempt {line.attempt + 1}" if line.attempt else ""
+    return ", ".join(part for part in (step, attempt) if part) or "-"
+
+
+def _mark(line: LogLine) -> str:
+    """What tells it from a line of stdout."""
+    if line.logger is None:
+        return "" if line.source == "stdout" else f"{line.source}: "
+    is_usual = line.logger == "root" or line.logger.startswith("fanout.")
+    return f"{text.printable(line.source)}{'' if is_usual else f' ({text.printable(line.logger)})'}: "
+
+
+def _json(run: str, line: LogLine) -> dict[str, Any]:
+    """`attempt` counts from 0, as the failures of `runs show` do; what was printed has a stream, a record a level."""
+    is_printed = line.logger is None
+    return {
+        "run": run,
+        "step": line.step,
+        "attempt": line.attempt,
+        "at": line.at,
+        "stream": line.source if is_printed else None,
+        "level": None if is_printed else line.source,
+        "logger": line.logger,
+        "text": line.text,
+    }

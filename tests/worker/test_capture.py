@@ -1,0 +1,362 @@
+"""What functions print and log arrives in whole lines, each with its run, its step and its attempt."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fanout.engine.pool import Codebase, LocalPool, Lost
+from fanout.model import StepState
+from fanout.protocol import (
+    Described,
+    Load,
+    Logged,
+    Parked,
+    Recorded,
+    RunCompleted,
+    RunFailed,
+    Start,
+    StepCompleted,
+    StepFailed,
+)
+from tests.worker.conftest import CLAIM, FENCE_S, Worker, changed, recorded
+
+CODE = """
+import logging
+import os
+import subprocess
+import sys
+import warnings
+
+LOG = logging.getLogger("shop")
+
+
+def say(*words, **how):
+    print(*words, **how)
+
+
+@fanout.function()
+def streams(ctx):
+    print("before")
+    ctx.step.run("one", say, "in", "one")
+    print("between")
+    ctx.step.run("one", say, "again", file=sys.stderr)
+    sys.stdout.writelines(["a\\n", "b\\n"])
+    print("three\\nlines\\n")
+    print("no", end=" ")
+    print("end", end="")
+
+
+@fanout.function()
+def logs(ctx):
+    def step():
+        LOG.debug("nobody wants to know")
+        LOG.info("for %s", "Ada")
+        logging.warning("at the root")
+    ctx.step.run("step", step)
+    ctx.logger.info("of the function")
+    try:
+        raise ValueError("no")
+    except ValueError:
+        ctx.logger.exception("it failed")
+    LOG.info("%d", "no number")
+    class Odd:
+        def __str__(self): raise RuntimeError
+    LOG.error(Odd())
+    logging.raiseExceptions = False
+
+
+@fanout.function()
+def handlers(ctx):
+    logging.basicConfig(stream=sys.stderr, level=logging.DEBUG, format="theirs %(message)s", force=True)
+    LOG.debug("once")
+    warnings.warn("a warning")
+
+
+def print_slowly(word):
+    for number in range(200):
+        print(word, end=" ")
+        if number % 20 == 0:
+            time.sleep(0)
+        print(number)
+
+
+@fanout.function()
+def slow(ctx):
+    word = ctx.event.data["word"]
+    print_slowly(word)
+    ctx.step.run("slow", print_slowly, word)
+
+
+async def print_in_turns(word):
+    for number in range(50):
+        print(word, end=" ")
+        await asyncio.sleep(0)
+        print(number)
+
+
+@fanout.function()
+async def turns(ctx):
+    word = ctx.event.data["word"]
+    await print_in_turns(word)
+    await asyncio.gather(*(ctx.step.run(f"{word}{i}", print_in_turns, f"{word}{i}") for i in range(3)))
+    await ctx.step.run("thread", print_slowly, word)
+
+
+@fanout.function()
+def branches(ctx):
+    def branch(name):
+        def go():
+            print_slowly(f"body {name}")
+            ctx.step.run(name, print_slowly, name)
+        return go
+    ctx.step.parallel(*(branch(name) for name in "abc"))
+
+
+@fanout.function()
+def flaky(ctx):
+    def step():
+        print("half a", end="")
+        raise ValueError
+    ctx.step.run("flaky", step)
+
+
+@fanout.function()
+def odd(ctx):
+    print("x" * 100_000)
+    print("é" * 8192)
+    print("y" * 8192)
+    print("\\x1b[2J\\x00\\u2028[bold]\\r")
+    sys.stderr.write(os.fsdecode(b"\\xff") + "\\n")
+    sys.stdout.buffer.write(b"\\xff raw\\n")
+    sys.stdout.flush()
+    for _ in range(100):
+        print("." * 1000, end="")
+    print()
+
+
+@fanout.function()
+def elsewhere(ctx):
+    thread = threading.Thread(target=print, args=("a library's thread",))
+    thread.start()
+    thread.join()
+    subprocess.run(["echo", "a child"])
+    if os.fork() == 0:
+        print("a fork")
+        os._exit(0)
+    os.wait()
+    print("here")
+
+
+@fanout.function()
+def crashes(ctx):
+    def step():
+        for number in range(100):
+            print(number)
+        os.kill(os.getpid(), 11)
+    ctx.step.run("crash", step)
+
+
+@fanout.function()
+def chatty(ctx):
+    def step():
+        for number in range(100_000):
+            print("line", number)
+    ctx.step.run("chat", step)
+
+"""
+
+
+def start(worker: Worker, function: str, run: str = "run", claim: int = CLAIM, data: str = "{}") -> None:
+    worker.send(Start(claim, run, function, 0, ("id", "e", 1, data, None, None)))
+
+
+def finish(worker: Worker, number: int = 1) -> None:
+    """Acknowledge steps until so many runs have ended."""
+    while number:
+        match worker.next():
+            case StepCompleted() as step:
+                worker.send(Recorded((step.call,)))
+            case RunCompleted():
+                number -= 1
+
+
+def said(worker: Worker, run: str = "run") -> list[tuple[str | None, str, str]]:
+    return [(line.step, line.source, line.text) for line in worker.printed if line.run_id == run]
+
+
+def test_lines_of_steps_and_of_what_is_between_them(worker: Worker) -> None:
+    start(worker, "streams")
+    finish(worker)
+    assert said(worker) == [
+        (None, "stdout", "before"),
+        ("one", "stdout", "in one"),
+        (None, "stdout", "between"),
+        ("one#2", "stderr", "again"),
+        (None, "stdout", "a"),
+        (None, "stdout", "b"),
+        (None, "stdout", "three"),
+        (None, "stdout", "lines"),
+        (None, "stdout", ""),
+        (None, "stdout", "no end"),
+    ]
+
+
+def test_all_lines_are_there_when_the_end_of_their_run_is(worker: Worker) -> None:
+    for claim in range(1, 300):
+        start(worker, "streams", f"run {claim}", claim)
+        while not isinstance(message := worker.next(), RunCompleted):
+            if isinstance(message, StepCompleted):
+                worker.send(Recorded((message.call,)))
+        assert len(said(worker, f"run {claim}")) == 10
+
+
+def test_records(worker: Worker) -> None:
+    start(worker, "logs")
+    finish(worker)
+    first, second, third, fourth, fifth, sixth = worker.printed
+    about = [(line.step, line.source, line.logger, line.text) for line in (first, second, third, fifth, sixth)]
+    assert about == [
+        ("step", "info", "shop", "for Ada"),
+        ("step", "warning", "root", "at the root"),
+        (None, "info", "fanout.logs", "of the function"),
+        (None, "info", "shop", "a message that can't be shown: TypeError"),
+        (None, "error", "shop", "a message that can't be shown: RuntimeError"),
+    ]
+    assert fourth.source == "error"
+    assert fourth.text.splitlines()[:2] == ["it failed", "Traceback (most recent call last):"]
+    assert fourth.text.splitlines()[-1] == "ValueError: no"
+
+
+def test_what_the_codes_own_handlers_print_is_not_taken_twice(worker: Worker) -> None:
+    start(worker, "handlers")
+    finish(worker)
+    assert said(worker)[0] == (None, "debug", "once")
+    assert [source for _, source, _ in said(worker)[1:]] == ["stderr", "stderr"]
+    assert "UserWarning: a warning" in said(worker)[1][2]
+
+
+@pytest.mark.parametrize("function", ["slow", "turns"])
+def test_runs_that_print_at_once_do_not_mix(worker: Worker, function: str) -> None:
+    words = ["north", "east", "south", "west"]
+    for claim, word in enumerate(words, 1):
+        start(worker, function, word, claim, f'{{"word":"{word}"}}')
+    finish(worker, len(words))
+    for word in words:
+        lines = said(worker, word)
+        steps = {"slow": [(None, 200), ("slow", 200)]}.get(
+            function, [(None, 50), *((f"{word}{i}", 50) for i in range(3)), ("thread", 200)]
+        )
+        for step, number in steps:
+            name = word if step in (None, "slow", "thread") else step
+            assert [text for where, _, text in lines if where == step] == [f"{name} {i}" for i in range(number)]
+
+
+def test_branches_that_print_at_once_do_not_mix(worker: Worker) -> None:
+    start(worker, "branches")
+    finish(worker)
+    lines = said(worker)
+    for name in "abc":
+        assert [text for step, _, text in lines if step == name] == [f"{name} {i}" for i in range(200)]
+        body = [text for step, _, text in lines if step is None and text.startswith(f"body {name}")]
+        assert body == [f"body {name} {i}" for i in range(200)]
+
+
+def test_each_attempt_has_its_lines_and_a_step_ends_its_last_one(worker: Worker) -> None:
+    start(worker, "flaky")
+    worker.expect(StepFailed)
+    worker.expect(Parked)
+    worker.send(changed("flaky", StepState.RETRYING))
+    worker.expect(StepFailed)
+    worker.expect(Parked)
+    worker.send(changed("flaky", StepState.FAILED, attempts=2))
+    worker.expect(RunFailed)
+    about = [(line.step, line.attempt, line.text) for line in worker.printed]
+    assert about == [("flaky", 0, "half a"), ("flaky", 1, "half a")]
+
+
+def test_a_run_that_goes_on_knows_how_often_its_step_was_tried(worker: Worker) -> None:
+    worker.start("flaky", recorded("flaky", StepState.RETRYING, attempts=3))
+    worker.expect(StepFailed)
+    assert [line.attempt for line in worker.printed] == [3]
+
+
+def test_long_lines_are_cut_and_odd_ones_are_text(worker: Worker) -> None:
+    start(worker, "odd")
+    finish(worker)
+    texts = [line.text for line in worker.printed]
+    assert texts == [
+        "x" * 8192 + " ... (cut: it has 100,000 characters)",
+        "é" * 4096 + " ... (cut: it has 8,192 characters)",
+        "y" * 8192,
+        "\x1b[2J\x00\u2028[bold]",
+        "\\udcff",
+        "." * 8192 + " ... (cut: it has 100,000 characters)",
+    ]
+
+
+def test_what_is_not_known_to_be_of_a_run_is_left_alone(worker: Worker) -> None:
+    start(worker, "elsewhere")
+    finish(worker)
+    assert said(worker) == [(None, "stdout", "here")]
+
+
+def test_code_that_closes_what_it_has_not_opened_loses_only_its_log(tmp_path: Path) -> None:
+    """Unless it closes the way to the engine as well."""
+    code = "import os, fanout\n@fanout.function()\ndef closes(ctx):\n    os.close(PRINTED)\n    print('gone')\n    return 1\n"
+    find = "import sys\nPRINTED = int(sys.argv[2])\n"
+    (tmp_path / "work.py").write_text(find + code)
+    worker = Worker(tmp_path, find + code)
+    start(worker, "closes")
+    assert worker.expect(RunCompleted).output == "1"
+    assert worker.printed == []
+    worker.close()
+
+
+class Pool:
+    """One worker, that may end."""
+
+    def __init__(self, folder: Path, function: str) -> None:
+        (folder / "work.py").write_text("import asyncio, threading, time, fanout\n" + CODE)
+        self.shown: list[str] = []
+        self.pool = LocalPool(
+            {"": Codebase(sys.executable, Load(str(folder), ("work",), 4))}, on_output=self.shown.append
+        )
+        self.printed: list[Logged] = []
+        self.pool.on_printed = self.printed.extend
+        self.pool.grow("", 1)
+        self._function = function
+
+    def until(self, kind: type[object]) -> object:
+        fence = time.monotonic() + FENCE_S
+        while True:
+            assert time.monotonic() < fence
+            for _, message in self.pool.wait(0.1):
+                if isinstance(message, Described):
+                    self.pool.send(1, [Start(CLAIM, "run", self._function, 0, ("id", "e", 1, "{}", None, None))])
+                elif isinstance(message, StepCompleted):
+                    self.pool.send(1, [Recorded((message.call,))])
+                if isinstance(message, kind):
+                    return message
+
+
+def test_a_crash_loses_no_line_that_was_written(tmp_path: Path) -> None:
+    made = Pool(tmp_path, "crashes")
+    lost = made.until(Lost)
+    assert isinstance(lost, Lost)
+    assert "SIGSEGV" in lost.reason
+    assert [(line.step, line.text) for line in made.printed] == [("crash", str(number)) for number in range(100)]
+    assert "99" in lost.tail  # and as before it is in the worker's last words
+    made.pool.shut_down()
+
+
+def test_a_hundred_thousand_lines_all_come_and_are_shown_as_before(tmp_path: Path) -> None:
+    made = Pool(tmp_path, "chatty")
+    made.until(RunCompleted)
+    assert [line.text for line in made.printed] == [f"line {number}" for number in range(100_000)]
+    made.pool.shut_down()
+    assert [line for line in made.shown if re.match("line", line)] == [f"line {number}" for number in range(100_000)]
