@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from fanout.journal.sqlite_connection import Patience, check_version, not_ours, 
 APPLICATION_ID = 0x66616E6F
 """`fano` in ASCII: tells our files from other people's databases, which are left alone."""
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
-MIGRATIONS: tuple[str, ...] = ((files("fanout.journal") / "sqlite_schema.sql").read_text(),)
+MIGRATIONS: tuple[str, ...] = (Path(__file__).with_name("sqlite_schema.sql").read_text(),)
 """Each brings a journal from the version of its index to the next; `user_version` says where a journal is."""
 
 
@@ -52,11 +51,12 @@ class JournalFile:
             raise
 
     def _prepare(self, migrations: Sequence[str]) -> None:
-        if (
-            self._scalar("SELECT count(*) FROM sqlite_schema")
-            and self._scalar("PRAGMA application_id") != APPLICATION_ID
-        ):
+        is_new = not self._scalar("SELECT count(*) FROM sqlite_schema")
+        if not is_new and self._scalar("PRAGMA application_id") != APPLICATION_ID:
             raise not_ours(self._path)
+        if is_new:
+            # Pages can then be given back without a VACUUM of it all. Later it would do nothing, and yet be written.
+            self._execute("PRAGMA auto_vacuum = incremental")
         self._switch_log_on()
         self._execute("PRAGMA synchronous = full")
         self._execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
