@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
+import signal
 import subprocess
 
 import pytest
@@ -28,11 +30,16 @@ def works(ctx: Context):
 
 def masked(text: str) -> str:
     """Ids, times and durations differ from run to run."""
+    text = re.sub(r"\b01[0-9A-Z]{24}(?=  [✓✗])", f"{'<id>':.<26}", text)
     text = re.sub(r"\b01[0-9A-Z]{24}\b", "<id>", text)
-    text = re.sub(r"\b[0-9A-Z]{10}(?=  [✓✗])", "<id>......", text)
     text = re.sub(r"\d\d:\d\d:\d\d", "<time>..", text)
     text = re.sub(r"\b\d+(\.\d)? m?s\b *", "<took> ", text)
-    text = re.sub(r'"[^"]*/work.py", line \d+', '"work.py", line N', text)
+    text = re.sub(r"work.py:\d+", "work.py:N", text)
+    # How the steps are drawn is in tests/unit/test_run_page.py.
+    text = re.sub(r"(?m)^steps .*", "steps <scale>", text)
+    text = re.sub(r"(?m)^    queued .*\n", "", text)
+    text = re.sub(r"(?m)^  ([✓✗] \w+) [ ▒█─]*", r"  \1 <bar> ", text)
+    text = re.sub(r"(?m)^ +▒ failed attempt  ─ waiting$", " <legend>", text)
     return "".join(line.rstrip() + "\n" for line in text.splitlines())
 
 
@@ -41,11 +48,11 @@ def test_the_list_and_one_run_in_whole(project: Project) -> None:
     project.send("app/go", {"x": "[bold]"})
     result = project.fanout("runs")
     assert masked(result.out) == (
-        "run         state        function  event   began     took\n"
-        "<id>......  ✓ completed  works     app/go  <time>..  <took>\n"
-        "<id>......  ✗ failed     broken    app/go  <time>..  <took>\n"
+        "run                         state        function  event   began     took\n"
+        "<id>......................  ✓ completed  works     app/go  <time>..  <took>\n"
+        "<id>......................  ✗ failed     broken    app/go  <time>..  <took>\n"
     )
-    short = result.out.splitlines()[2].split()[0]
+    short = result.out.splitlines()[2].split()[0][-10:]
     shown = project.fanout("runs", "show", short)
     assert shown.code == 0
     assert masked(shown.out) == (
@@ -57,19 +64,14 @@ def test_the_list_and_one_run_in_whole(project: Project) -> None:
         "queued   <time>..\n"
         "began    <time>.., took <took>\n"
         "attempts 1 of 2\n"
-        "steps\n"
-        '  ✓ fine  <took> {"n":1}\n'
-        "  ✗ fail  <took> 2 attempts\n"
+        "steps <scale>\n"
+        '  ✓ fine <bar> <took> {"n":1}\n'
+        "  ✗ fail <bar> <took> 2 attempts\n"
+        " <legend>\n"
         "\n"
-        "<time>..  step `fail`, attempt 1: ValueError: [red]no\\x1b[2J\n"
+        "<time>..  step `fail`, attempts 1 and 2: ValueError: [red]no\\x1b[2J\n"
         "Traceback (most recent call last):\n"
-        '  File "work.py", line N, in fail\n'
-        '    raise ValueError("[red]no\\x1b[2J")\n'
-        "ValueError: [red]no\\x1b[2J\n"
-        "\n"
-        "<time>..  step `fail`, attempt 2: ValueError: [red]no\\x1b[2J\n"
-        "Traceback (most recent call last):\n"
-        '  File "work.py", line N, in fail\n'
+        "  work.py:N  fail\n"
         '    raise ValueError("[red]no\\x1b[2J")\n'
         "ValueError: [red]no\\x1b[2J\n"
     )
@@ -91,6 +93,38 @@ def test_filters_and_json(project: Project) -> None:
         ("fail", 0, "ValueError"), ("fail", 1, "ValueError"), (None, 0, "StepError"),
     ]  # fmt: skip
     assert project.fanout("runs", "--status", "cancelled") == (0, "", "no such runs\n")
+
+
+def test_follow_tells_of_runs_that_are_new_or_change_until_it_is_stopped(project: Project) -> None:
+    project.write(CODE)
+    project.send("app/go")
+    process = project.start("runs", "--follow", "--function", "broken", "--json")
+    assert process.stdout is not None
+    first = json.loads(process.stdout.readline())
+    assert (first["function"], first["state"]) == ("broken", "failed")
+    project.send("app/go")
+    second = json.loads(process.stdout.readline())
+    while second["state"] != "failed":
+        second = json.loads(process.stdout.readline())
+    assert (second["function"], second["id"] > first["id"]) == ("broken", True)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert process.communicate()[0] == ""
+
+
+def test_more_filters(project: Project) -> None:
+    project.write(CODE)
+    project.send("app/go")
+
+    def found(*arguments: str) -> list[str]:
+        return [run["function"] for run in project.fanout("runs", *arguments, "--json").json()["runs"]]
+
+    assert found("--event", "app/*", "--since", "1h") == ["works", "broken"]
+    assert found("--until", "1h") == []
+    assert found("--error", "valueerror: [RED]no") == ["broken"]
+    assert project.fanout("runs", "--function", "brokn") == (0, "", "no such runs; did you mean `broken`?\n")
+    hint = "hint: write `2h` for two hours ago, or a time like 2025-10-26T02:30\n"
+    assert project.fanout("runs", "--since", "soon") == (2, "", f"error: `--since soon` is no time\n{hint}")
 
 
 def test_there_is_no_journal_yet(project: Project) -> None:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from fanout.commands import reasons, report, text, waits
+from fanout.commands import reasons, report, text, tracebacks, waits
 from fanout.commands.app import say
+from fanout.commands.waterfall import Chart
 from fanout.core.causes import root_cause
+from fanout.errors import JournalError
 from fanout.journal.awaited import Awaited, AwaitedEvent, Children, Relatives
+from fanout.journal.logs import LogSize, logs_path
+from fanout.journal.sqlite_logs import LogReader
 from fanout.journal.sqlite_reader import JournalReader
-from fanout.model import Failure, Run, RunState, Step, StepState
+from fanout.model import FailedAttempt, Run, RunState, Step, StepState
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,18 +27,19 @@ if TYPE_CHECKING:
 _LEAST_WIDTH = 9
 _LEAST_TEXT = 24
 _LEAST_ROWS = 5
-_ROWS_BELOW = 3
-"""The heading of the steps, a hint, and the shell's next prompt."""
+_ROWS_BELOW = 2
+"""A hint, and the shell's next prompt."""
 
 
 class Page(NamedTuple):
     run: Run
     data: str
-    failures: list[tuple[str, int, int, Failure]]
+    failures: list[FailedAttempt]
     awaited: dict[str, Awaited]
     cancelled_by: list[AwaitedEvent]
     relatives: Relatives
     why: str | None = None
+    log: LogSize = LogSize()
 
 
 def read(reader: JournalReader, run: Run) -> Page:
@@ -44,7 +51,15 @@ def read(reader: JournalReader, run: Run) -> Page:
         cancelled_by=reader.cancelling_events(run.key),
         relatives=reader.relatives(run.key),
         why=reasons.line(reader, run, text.now()),
+        log=_log_size(reader, run),
     )
+
+
+def _log_size(reader: JournalReader, run: Run) -> LogSize:
+    """How much it has printed; logs that can't be read are no reason to show less of the run."""
+    with LogReader(logs_path(reader.path)) as log, suppress(JournalError):
+        return log.size(run.id)
+    return LogSize()
 
 
 # For people.
@@ -66,9 +81,9 @@ def print_page(page: Page) -> None:
     indent = max(_LEAST_WIDTH, *(len(fact.name) + 1 for fact in facts))
     width = max(_LEAST_TEXT, out.width - indent) if out.is_terminal else None
     long_ones = [fact for fact in facts if fact.is_json and width is not None and len(fact.value) > width]
-    others = len(facts) - len(long_ones) + len(page.run.steps)
+    steps, is_cut = _steps(page, out)
+    others = len(facts) - len(long_ones) + sum(line.plain.count("\n") + 1 for line in steps)
     most_rows = max(_LEAST_ROWS, (out.height - others - _ROWS_BELOW) // max(1, len(long_ones)))
-    is_cut = False
     for fact in facts:
         rows = [text.printable(fact.value)]
         if fact in long_ones and width is not None:
@@ -78,11 +93,7 @@ def print_page(page: Page) -> None:
         for number, row in enumerate(rows):
             name = "" if number else fact.name
             out.print(_line((f"{name:<{indent}}", "dim"), (row, fact.style)), soft_wrap=True)
-    if page.run.steps:
-        out.print(_line(("steps", "dim")))
-    for step in page.run.steps:
-        line = _step_line(step, page.awaited.get(step.name))
-        is_cut = _add_output(line, step, out.width if out.is_terminal else None) or is_cut
+    for line in steps:
         out.print(line, soft_wrap=True)
     _print_failures(page, out)
     if is_cut:
@@ -99,26 +110,68 @@ def _json_rows(json_text: str, out: Console, width: int, most: int) -> list[str]
     return [row.plain for line in drawn for row in line.wrap(out, width, overflow="fold")][: most + 1]
 
 
-def _add_output(line: Text, step: Step, width: int | None) -> bool:
-    """What the step has returned, as far as there is room behind its line; whether that was not all."""
+def _steps(page: Page, out: Console) -> tuple[list[Text], bool]:
+    """The steps drawn to scale, each with what there is to say about it; whether something was cut short."""
+    if not page.run.steps:
+        return [], False
+    chart, is_cut = Chart(page.run, page.failures, out.width), False
+    drawn = [chart.line(step) for step in page.run.steps]
+    for line, step in zip(drawn, page.run.steps, strict=True):
+        is_cut = _add_notes(line, step, page.awaited.get(step.name), out.width if out.is_terminal else None) or is_cut
+    others = chart.axis(), chart.queue(), *drawn, chart.legend()
+    return [line for line in others if line is not None], is_cut
+
+
+def _add_notes(line: Text, step: Step, awaited: Awaited | None, width: int | None) -> bool:
+    """What there is to say besides, and what it has returned; whether that was not all.
+
+    On a terminal it goes to the next line where there is no room for it.
+    """
+    for note in _notes(step, awaited):
+        if width is not None and _row_length(line) + len(note) + 2 > width:
+            line.append("\n  ")
+        line.append(f"  {note}", style="yellow")
     if step.output is None:
         return False
     output = text.printable(bytes(step.output).decode())
-    shown = output if width is None else text.first_line(output, max(_LEAST_TEXT, width - line.cell_len - 2))
+    if width is None:
+        line.append(f"  {output}", style="dim")
+        return False
+    room = width - _row_length(line) - 2
+    if room < min(len(output), _LEAST_TEXT):
+        line.append("\n  ")
+        room = width - 4
+    shown = text.first_line(output, room)
     line.append(f"  {shown}", style="dim")
     return shown != output
 
 
+def _row_length(line: Text) -> int:
+    """Columns of the last row of it."""
+    return len(line.plain) - line.plain.rfind("\n") - 1 if "\n" in line.plain else line.cell_len
+
+
 def _print_failures(page: Page, out: Console) -> None:
-    for step_name, attempt, at, failure in page.failures:
-        if failure.type in ("StepError", "InvokeError") and not step_name and page.run.steps:
+    """Each failure with the attempts that it ended, the code's own lines first to be seen."""
+    for (step, failure), group in groupby(page.failures, key=lambda attempt: (attempt.step, attempt.failure)):
+        attempts = [*group]
+        if failure.type in ("StepError", "InvokeError") and not step and page.run.steps:
             continue  # It only repeats what its step has said.
-        where = f"step `{text.printable(step_name)}`" if step_name else "the function"
-        said = f"{text.clock(at)}  {where}, attempt {attempt + 1}: {text.first_line(str(root_cause(failure)))}"
+        where = f"step `{text.printable(step)}`" if step else "the function"
+        first, last = attempts[0].number + 1, attempts[-1].number + 1
+        which = (
+            f"attempt {first}"
+            if len(attempts) == 1
+            else f"attempts {first} {'to' if last - first > 1 else 'and'} {last}"
+        )
+        said = text.first_line(str(root_cause(failure)))
         out.print()
-        out.print(_line((said, "red")), soft_wrap=True)
-        if failure.traceback:
-            out.print(_line((text.printable(failure.traceback.rstrip(), keep_lines=True), "dim")), soft_wrap=True)
+        out.print(
+            _line((f"{text.clock(attempts[-1].ended_at)}  ", "dim"), (f"{where}, {which}: {said}", "red")),
+            soft_wrap=True,
+        )
+        for line in tracebacks.lines(failure.traceback) if failure.traceback else ():
+            out.print(line, soft_wrap=True)
 
 
 def _facts(page: Page) -> Iterator[_Fact]:
@@ -146,6 +199,9 @@ def _facts(page: Page) -> Iterator[_Fact]:
         yield _Fact("goes on", f"{text.clock(run.due_at)}{at_the_latest}, in {wait}", "yellow")
     yield _Fact("attempts", f"{run.attempts} of {run.max_attempts}")
     yield from _relatives(page)
+    if page.log.lines:
+        lines = text.count(page.log.lines + page.log.left_out, "line")
+        yield _Fact("log", f"{lines}: `fanout logs {text.short_id(run.id)}`")
     if run.output is not None:
         yield _Fact("output", bytes(run.output).decode(), is_json=True)
 
@@ -172,19 +228,16 @@ def _relatives(page: Page) -> Iterator[_Fact]:
         yield _Fact("sent", f"{text.printable(name)}  {text.printable(id_) if number == 1 else text.times(number)}")
 
 
-def _step_line(step: Step, awaited: Awaited | None) -> Text:
-    parts = [("  ", ""), (text.symbol(step.state), text.style(step.state)), (f" {text.printable(step.name)}", "")]
-    if step.ended_at is not None and step.started_at is not None:
-        parts.append((f"  {text.duration(step.ended_at - step.started_at)}", "dim"))
+def _notes(step: Step, awaited: Awaited | None) -> Iterator[str]:
+    """What is not to be seen in its bar."""
     if step.attempts > 1:
-        parts.append((f"  {step.attempts} attempts", "yellow"))
+        yield f"{step.attempts} attempts"
     if step.state is StepState.RETRYING and step.due_at is not None:
-        parts.append((f"  again at {text.clock(step.due_at)}", "yellow"))
+        yield f"again at {text.clock(step.due_at)}"
     if awaited is not None:
-        parts.append((f"  {waits.in_words(awaited)}", "yellow"))
+        yield waits.in_words(awaited)
     if step.is_unreached:
-        parts.append(("  recorded, but today's code has no such step", "yellow"))
-    return _line(*parts)
+        yield "recorded, but today's code has no such step"
 
 
 def _line(*parts: tuple[str, str]) -> Text:
@@ -206,10 +259,17 @@ def as_json(page: Page) -> dict[str, Any]:
         "sent_by": relatives.sent_by,
         "event_data": report.raw_json(page.data),
         "failures": [
-            {"step": step or None, "attempt": attempt, "at": at, **(report.failure_json(failure) or {})}
-            for step, attempt, at, failure in page.failures
+            {
+                "step": each.step or None,
+                "attempt": each.number,
+                "began_at": each.began_at,
+                "at": each.ended_at,
+                **(report.failure_json(each.failure) or {}),
+            }
+            for each in page.failures
         ],
         "why": page.why,
+        "log_lines": page.log.lines,
         "waits": [_awaited_json(each) for each in page.awaited.values()],
         "cancelled_by": [_event_json(event) for event in page.cancelled_by],
         "children": [_children_json(children) for children in relatives.children],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import msgspec
 
 from fanout.engine.limits import Limits
@@ -9,8 +12,11 @@ from fanout.engine.runs import Runs
 from fanout.engine.schedules import Schedules
 from fanout.engine.tick import Tick
 from fanout.journal import Journal
-from fanout.journal.rows import OpenRequest
+from fanout.journal.rows import Carried, GivenStep, OpenRequest
 from fanout.model import CronTrigger
+
+REPLAYS_A_TICK = 500
+"""So many runs that are to be replayed are dealt with in one tick: others are not to wait for thousands of them."""
 
 
 class Requests:
@@ -22,12 +28,13 @@ class Requests:
         self._limits = limits
         self._schedules = schedules
 
-    def answer(self, tick: Tick, request: OpenRequest, now: int) -> None:
-        """Runs are named by key, functions by id."""
+    def answer(self, tick: Tick, request: OpenRequest, now: int) -> bool:
+        """Runs are named by key, functions by id. False if a part of it is left for the next tick."""
         body, made = request.body, None
         match request.kind:
             case "replay":
-                self._replay(tick, body["runs"], now, again=body["again"])
+                if not self._replay(tick, request, now):
+                    return False
             case "cancel":
                 for run in body["runs"]:
                     self._runs.cancel(tick, run, now)
@@ -40,16 +47,34 @@ class Requests:
             case "resume":
                 self._resume(tick, body["functions"])
             case "tick":
-                made = self._tick(tick, body["function"], body["at"], now)
+                made = self._tick(tick, body, now)
         tick.writes.handled.append((now, made, request.key))
+        return True
 
-    def _replay(self, tick: Tick, runs: list[int], now: int, *, again: bool) -> None:
-        for run, function, event in self._journal.replayable(runs, again=again):
+    def _replay(self, tick: Tick, request: OpenRequest, now: int) -> bool:
+        """A slice of it, marked in the same transaction. True if it was the last."""
+        body, done = request.body, request.done
+        runs = body["runs"][done : done + REPLAYS_A_TICK - tick.replays_asked]
+        done += len(runs)
+        tick.replays_asked += len(runs)
+        interval_ms = body.get("interval_ms")
+        starts_at = now if request.next_at is None else float(max(now, request.next_at))
+        for run, function, event in self._journal.replayable(runs, again=body["again"]):
             spec = self._runs.functions.get(function)
-            is_doubled = run in tick.replayed and not again
-            if spec is not None and not is_doubled:
-                tick.replayed.add(run)
-                self._runs.new(tick, spec, self._journal.event(event), now, replay_of=run)
+            is_doubled = run in tick.replayed and not body["again"]
+            if spec is None or is_doubled:
+                continue
+            tick.replayed.add(run)
+            due_at = math.ceil(starts_at) if starts_at > now else None
+            new = self._runs.new(tick, spec, self._journal.event(event), now, replay_of=run, starts_at=due_at)
+            _take_over(tick, new, run, body, now)
+            if interval_ms is not None:
+                starts_at += interval_ms
+        if done < len(body["runs"]):
+            if runs:
+                tick.writes.advanced.append((done, None if interval_ms is None else math.ceil(starts_at), request.key))
+            return False
+        return True
 
     def _pause(self, tick: Tick, functions: list[str], now: int) -> None:
         # Of several requests in one tick the last one counts.
@@ -63,13 +88,22 @@ class Requests:
         tick.writes.unpaused += [(function,) for function in functions]
         tick.unpaused += functions
 
-    def _tick(self, tick: Tick, function: str, at: int | None, now: int) -> int | None:
-        spec = self._runs.functions.get(function)
+    def _tick(self, tick: Tick, body: dict[str, Any], now: int) -> int | None:
+        """Of the cron trigger that is asked for, or else of the first one."""
+        spec, at = self._runs.functions.get(body["function"]), body["at"]
         if spec is None:
             return None
-        trigger = next((each for each in spec.triggers if isinstance(each, CronTrigger)), None)
-        if trigger is None:
+        triggers = [each for each in spec.triggers if isinstance(each, CronTrigger)]
+        if not triggers:
             return None
+        wanted = body.get("cron"), body.get("timezone")
+        trigger = next((each for each in triggers if (each.expression, each.zone) == wanted), triggers[0])
         # Somebody waits for it: it is not to be spread over time.
         prompt = msgspec.structs.replace(trigger, jitter_ms=0)
         return self._schedules.start(tick, spec, prompt, now if at is None else at, now)
+
+
+def _take_over(tick: Tick, new: int, old: int, body: dict[str, Any], now: int) -> None:
+    """What the replay has from the run that it comes from, and what it is given."""
+    tick.writes.carried.append(Carried(new, old, body.get("from_step"), bool(body.get("from_start"))))
+    tick.writes.given += [GivenStep(new, old, key, output, now) for key, output in body.get("set", {}).items()]
