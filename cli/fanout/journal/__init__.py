@@ -5,36 +5,29 @@ Only the engine that holds the journal's lock calls `commit`; any process may ap
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from fanout.events import NewEvent
-from fanout.journal.rows import (
-    AcceptedEvent,
-    DueStep,
-    Hold,
-    LiveRun,
-    MapRow,
-    OpenRequest,
-    QueuedRun,
-    StoredEvent,
-    WaitRow,
-)
-from fanout.journal.writes import Writes
-from fanout.protocol import RecordedStep
+from fanout.journal.appender import Appender
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from fanout.core.retention import Cutoffs
+    from fanout.journal.pruning import Place, Pruned, Removing, Slice
+    from fanout.journal.rows import (
+        DueStep,
+        Hold,
+        LiveRun,
+        MapRow,
+        OpenRequest,
+        QueuedRun,
+        StoredEvent,
+        WaitRow,
+    )
+    from fanout.journal.writes import Writes
+    from fanout.protocol import RecordedStep
 
 DUPLICATE_WINDOW_MS = 24 * 3600 * 1000
-
-
-class Appender(Protocol):
-    """What any process may do to a journal, while an engine runs or not."""
-
-    def append_events(self, events: Sequence[NewEvent], now: int) -> list[AcceptedEvent]:
-        """Store all of the events, or none. They are durable on return."""
-
-    def append_request(self, kind: str, body: dict[str, Any], now: int) -> int: ...
-
-    def close(self) -> None: ...
 
 
 class Journal(Appender, Protocol):
@@ -52,14 +45,14 @@ class Journal(Appender, Protocol):
     def last_run_key(self) -> int: ...
 
     def last_rank(self) -> int:
-        """The rank of the newest run."""
+        """The rank, without a priority, that the newest runs have got, as far as is known."""
 
     def routed_to(self) -> int: ...
 
     def unrouted(self, after: int, limit: int) -> list[StoredEvent]: ...
 
     def functions_with_id(self, event_id: str, since: int) -> set[str]:
-        """The functions that an event of this given id has started since then."""
+        """The functions that an event of this given id has started since then, or is collected for."""
 
     def event(self, key: int) -> StoredEvent: ...
 
@@ -122,8 +115,14 @@ class Journal(Appender, Protocol):
     def singletons(self, function: str, key: str) -> list[int]:
         """Live runs of the function with this key."""
 
+    def has_begun(self, function: str, singleton: str) -> bool:
+        """Whether one of those is known to have begun."""
+
     def events_of(self, run: int) -> list[StoredEvent]:
-        """The events of a run that has several."""
+        """The events of a run that has several; those that were replaced are none of them."""
+
+    def latest_ts(self, run: int) -> int:
+        """The newest `ts` among those, or 0."""
 
     def through(self, function: str, cron: str) -> int | None:
         """Up to when the ticks of this trigger have been dealt with."""
@@ -134,6 +133,15 @@ class Journal(Appender, Protocol):
         """The smallest key of an event of the engine's own, or 0."""
 
     def open_requests(self, limit: int) -> list[OpenRequest]: ...
+
+    def prune_request(self) -> OpenRequest | None:
+        """The first open request to remove what is old; `open_requests` has none of those."""
+
+    def prune(self, place: Place, cutoffs: Cutoffs, most: int, removing: Removing) -> Slice:
+        """One slice of a pass, as one transaction: it looks at so many rows, and removes what nothing needs."""
+
+    def prune_done(self, request: int, pruned: Pruned, now: int) -> None:
+        """The request has been handled, with this outcome."""
 
     def replayable(self, runs: Sequence[int], *, again: bool) -> list[tuple[int, str, int]]:
         """(run, function, event) of those whose run has ended and, unless `again`, was not replayed yet."""

@@ -9,15 +9,6 @@ import msgspec
 from fanout.model import RunState, StepKind, StepState
 
 
-class AcceptedEvent(NamedTuple):
-    """An event that is durable. `is_duplicate`: its id was given before, within 24 hours."""
-
-    key: int
-    id: str
-    name: str
-    is_duplicate: bool
-
-
 class StoredEvent(NamedTuple):
     """An event as the engine routes it and as workers get it; data and user are JSON text."""
 
@@ -47,7 +38,7 @@ class StoredEvent(NamedTuple):
 
 
 class QueuedRun(NamedTuple):
-    """A run that is ready to start. `is_fresh`: the journal has no steps of it. `is_echo`: see the schema."""
+    """A run that is ready to start. `is_fresh`: no steps, and no events but its own. `is_echo`: see the schema."""
 
     key: int
     id: str
@@ -67,11 +58,12 @@ class QueuedRun(NamedTuple):
 
 
 class LiveRun(NamedTuple):
-    """A run that is not final. `due_at`: it waits for this time, whatever becomes of its steps."""
+    """A run that is not final. `due_at`: it waits for this, whatever becomes of its steps. `hold`: see the schema."""
 
     run: QueuedRun
     state: RunState
     due_at: int | None
+    hold: str | None = None
 
 
 class DueStep(NamedTuple):
@@ -127,18 +119,50 @@ class EventRow(NamedTuple):
 
 
 class Hold(NamedTuple):
-    """A run that is held for more events: since when, the time of the event it would start with, how many it has."""
+    """A run that is held for more events: since when, the event that it would start with, how many others it has met.
+
+    `size` is the last position of those in `run_event`.
+    """
 
     run: int
     since: int
+    event: int
     ts: int
     size: int
+    due_at: int
+    is_echo: bool
 
 
 class OpenRequest(NamedTuple):
+    """Of the runs that it lists, `done` have been dealt with; with a rate, the next one starts at `next_at`."""
+
     key: int
     kind: str
     body: dict[str, Any]
+    done: int = 0
+    next_at: int | None = None
+
+
+class Carried(NamedTuple):
+    """What a replay takes over from the `old` run: its events, and its completed steps.
+
+    `from_step`: only steps before this one, if the old run has it. `is_from_start`: none of them.
+    """
+
+    run: int
+    old: int
+    from_step: str | None = None
+    is_from_start: bool = False
+
+
+class GivenStep(NamedTuple):
+    """A step of a replay whose result somebody has given by hand."""
+
+    run: int
+    old: int
+    key: str
+    output: str
+    at: int
 
 
 class NewRun(NamedTuple):
@@ -163,6 +187,16 @@ class NewRun(NamedTuple):
     ended_at: int | None = None
     hold: str | None = None
     singleton: str | None = None
+
+
+class LetGo(NamedTuple):
+    """A run that is held no longer; it may start at `due_at`, and it has to until `deadline_at`."""
+
+    partition: str
+    singleton: str | None
+    due_at: int
+    deadline_at: int | None
+    run: int
 
 
 class EndedRun(NamedTuple):
@@ -199,7 +233,7 @@ class RetriedRun(NamedTuple):
 
 
 class LostRun(NamedTuple):
-    """A run whose worker is gone: back to the queue."""
+    """A run whose worker is gone: back to the queue, to this partition if it is not that it was in."""
 
     crashes: int
     is_suspect: bool
@@ -207,6 +241,7 @@ class LostRun(NamedTuple):
     deadline_at: int | None
     run: int
     attempt: int
+    partition: str | None = None
 
 
 class NotedRun(NamedTuple):
@@ -249,3 +284,4 @@ class FailureRow(NamedTuple):
     message: str
     traceback: str
     at: int
+    began_at: int | None = None

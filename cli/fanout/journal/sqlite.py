@@ -7,17 +7,15 @@ brings the same current SQLite to every machine (docs/architecture.md has the fi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from fanout.core import flow
+from fanout.core.retention import Cutoffs
 from fanout.errors import JournalError
-from fanout.events import NewEvent
-from fanout.ids import UlidFactory
-from fanout.journal import DUPLICATE_WINDOW_MS
+from fanout.journal.pruning import Place, Pruned, Removing, Slice
 from fanout.journal.rows import (
-    AcceptedEvent,
     DueStep,
     Hold,
     LiveRun,
@@ -27,63 +25,31 @@ from fanout.journal.rows import (
     StoredEvent,
     WaitRow,
 )
+from fanout.journal.sqlite_appender import SqliteAppender
 from fanout.journal.sqlite_connection import readable_errors
-from fanout.journal.sqlite_file import MIGRATIONS, JournalFile
-from fanout.journal.sqlite_writes import INSERT_EVENT, RefusedError, write
+from fanout.journal.sqlite_writes import RefusedError, write
 from fanout.journal.writes import Writes
 from fanout.model import Failure, RunState, StepKind, StepState
 from fanout.protocol import RecordedStep
 
+_NEWEST = 500
 _STORED_EVENT = "key, id, is_id_given, name, ts, data, user, v, received_at"
 _QUEUED_RUN = """key, id, function, partition, event, rank, attempt, crashes, is_suspect, started_at, parent,
-  parent_step, item, NOT EXISTS (SELECT 1 FROM step WHERE step.run = run.key), is_echo"""
+  parent_step, item, NOT EXISTS (SELECT 1 FROM step WHERE step.run = run.key)
+    AND NOT EXISTS (SELECT 1 FROM run_event WHERE run_event.run = run.key), is_echo"""
 _RECORDED_STEP = "key, branch, state, attempts, output, due_at, kind"
 
 
-class SqliteJournal(JournalFile):
-    """A journal open for writing. See `fanout.journal.Journal` for what its methods mean."""
-
-    def __init__(self, path: Path, *, migrations: Sequence[str] = MIGRATIONS) -> None:
-        """Open it; see `JournalFile`."""
-        super().__init__(path, migrations=migrations)
-        self._new_id = UlidFactory()
-
-    # Any process.
-
-    def append_events(self, events: Sequence[NewEvent], now: int) -> list[AcceptedEvent]:
-        with readable_errors(self._path), self._transaction():
-            last = self._scalar("SELECT seq FROM sqlite_sequence WHERE name = 'event'") or 0
-            accepted = []
-            rows = []
-            given: set[str] = set()
-            for key, event in enumerate(events, last + 1):
-                is_duplicate = event.id is not None and (event.id in given or self._is_known(event.id, now))
-                event_id = self._new_id(now) if event.id is None else event.id
-                if event.id is not None:
-                    given.add(event.id)
-                accepted.append(AcceptedEvent(key, event_id, event.name, is_duplicate))
-                ts = now if event.ts is None else event.ts
-                rows.append(
-                    (key, event_id, event.id is not None, event.name, ts, event.data, event.user, event.v, now, None)
-                )
-            self._connection.executemany(INSERT_EVENT, rows)
-        return accepted
-
-    def _is_known(self, event_id: str, now: int) -> bool:
-        since = now - DUPLICATE_WINDOW_MS
-        return bool(self._scalar("SELECT 1 FROM event WHERE id = ? AND received_at > ? LIMIT 1", (event_id, since)))
-
-    def append_request(self, kind: str, body: dict[str, Any], now: int) -> int:
-        with readable_errors(self._path), self._transaction():
-            text = msgspec.json.encode(body).decode()
-            self._execute("INSERT INTO request (kind, body, made_at) VALUES (?, ?, ?)", (kind, text, now))
-            return int(self._connection.last_insert_rowid())
-
-    # The engine.
+class SqliteJournal(SqliteAppender):
+    """A journal open for its engine. See `fanout.journal.Journal` for what its methods mean."""
 
     def recover(self) -> None:
         with readable_errors(self._path), self._transaction():
-            self._execute("UPDATE run SET state = 'queued' WHERE state = 'running'")
+            running = self._execute("SELECT partition, key FROM run WHERE state = 'running'").fetchall()
+            self._connection.executemany(
+                "UPDATE run SET state = 'queued', partition = ? WHERE key = ?",
+                [(flow.begun(str(partition)), key) for partition, key in running],
+            )
 
     def commit(self, writes: Writes) -> None:
         with readable_errors(self._path), self._transaction():
@@ -106,7 +72,9 @@ class SqliteJournal(JournalFile):
         return self._scalar("SELECT max(key) FROM run") or 0
 
     def last_rank(self) -> int:
-        return self._scalar("SELECT rank FROM run ORDER BY key DESC LIMIT 1") or 0
+        # Ranks have priorities in them. The clock may have stepped back since, so it is not the last one only.
+        newest = f"SELECT queued_at FROM run ORDER BY key DESC LIMIT {_NEWEST}"
+        return self._scalar(f"SELECT max(queued_at) FROM ({newest})") or 0
 
     def routed_to(self) -> int:
         return int(self._scalar("SELECT value FROM meta WHERE name = 'routed_to'"))
@@ -120,7 +88,9 @@ class SqliteJournal(JournalFile):
 
     def functions_with_id(self, event_id: str, since: int) -> set[str]:
         rows = self._execute(
-            "SELECT run.function FROM event JOIN run ON run.event = event.key WHERE event.id = ? AND received_at > ?",
+            """SELECT run.function FROM event JOIN run ON run.event = event.key WHERE event.id = ?1 AND received_at > ?2
+               UNION SELECT run.function FROM event JOIN run_event ON run_event.event = event.key
+                 JOIN run ON run.key = run_event.run WHERE event.id = ?1 AND received_at > ?2""",
             (event_id, since),
         )
         return {row[0] for row in rows}
@@ -141,11 +111,20 @@ class SqliteJournal(JournalFile):
             yield here
 
     def queued(self, function: str, partition: str, after: tuple[int, int], limit: int) -> list[QueuedRun]:
+        # SQLite has no range over two columns of which one is the rowid: many of the same rank would all be read.
+        rank, key = after
+        if key <= 0:
+            return self._queued("rank >= ?", (function, partition, rank, limit))
+        rows = self._queued("rank = ? AND key > ?", (function, partition, rank, key, limit))
+        if len(rows) < limit:
+            rows += self._queued("rank > ?", (function, partition, rank, limit - len(rows)))
+        return rows
+
+    def _queued(self, condition: str, values: tuple[str | int, ...]) -> list[QueuedRun]:
         rows = self._execute(
             f"""SELECT {_QUEUED_RUN} FROM run INDEXED BY run_queued
-                WHERE state = 'queued' AND function = ? AND partition = ? AND (rank, key) > (?, ?)
-                ORDER BY rank, key LIMIT ?""",
-            (function, partition, *after, limit),
+                WHERE state = 'queued' AND function = ? AND partition = ? AND {condition} ORDER BY rank, key LIMIT ?""",
+            values,
         )
         return [QueuedRun._make(row) for row in rows]
 
@@ -212,9 +191,31 @@ class SqliteJournal(JournalFile):
 
     def open_requests(self, limit: int) -> list[OpenRequest]:
         rows = self._execute(
-            "SELECT key, kind, body FROM request WHERE handled_at IS NULL ORDER BY key LIMIT ?", (limit,)
+            """SELECT key, kind, body, done, next_at FROM request WHERE handled_at IS NULL AND kind <> 'prune'
+               ORDER BY key LIMIT ?""",
+            (limit,),
         )
-        return [OpenRequest(key, kind, msgspec.json.decode(body)) for key, kind, body in rows]
+        return [OpenRequest(key, kind, msgspec.json.decode(body), *rest) for key, kind, body, *rest in rows]
+
+    def prune_request(self) -> OpenRequest | None:
+        row = self._execute(
+            "SELECT key, body FROM request WHERE handled_at IS NULL AND kind = 'prune' ORDER BY key LIMIT 1"
+        ).fetchone()
+        return None if row is None else OpenRequest(row[0], "prune", msgspec.json.decode(row[1]))
+
+    def prune(self, place: Place, cutoffs: Cutoffs, most: int, removing: Removing) -> Slice:
+        from fanout.journal import sqlite_pruning  # lazy: a short command never prunes
+
+        with readable_errors(self._path), self._transaction():
+            return sqlite_pruning.prune(self._connection, place, cutoffs, most, removing)
+
+    def prune_done(self, request: int, pruned: Pruned, now: int) -> None:
+        outcome = msgspec.json.encode(pruned._asdict()).decode()
+        with readable_errors(self._path), self._transaction():
+            self._execute(
+                "UPDATE request SET handled_at = ?, outcome = ? WHERE key = ? AND handled_at IS NULL",
+                (now, outcome, request),
+            )
 
     def replayable(self, runs: Sequence[int], *, again: bool) -> list[tuple[int, str, int]]:
         chosen = []
@@ -232,9 +233,9 @@ class SqliteJournal(JournalFile):
 
     def live(self, run: int) -> LiveRun | None:
         row = self._execute(
-            f"SELECT state, due_at, {_QUEUED_RUN} FROM run WHERE key = ? AND ended_at IS NULL", (run,)
+            f"SELECT state, due_at, hold, {_QUEUED_RUN} FROM run WHERE key = ? AND ended_at IS NULL", (run,)
         ).fetchone()
-        return None if row is None else LiveRun(QueuedRun._make(row[2:]), RunState(row[0]), row[1])
+        return None if row is None else LiveRun(QueuedRun._make(row[3:]), RunState(row[0]), row[1], row[2])
 
     def children(self, run: int, step: str | None = None) -> list[int]:
         rows = self._execute(
@@ -287,7 +288,8 @@ class SqliteJournal(JournalFile):
 
     def hold(self, function: str, name: str) -> Hold | None:
         row = self._execute(
-            """SELECT run.key, run.queued_at, event.ts, (SELECT count(*) FROM run_event WHERE run_event.run = run.key)
+            """SELECT run.key, run.queued_at, run.event, event.ts,
+                 coalesce((SELECT max(position) FROM run_event WHERE run_event.run = run.key), 0), run.due_at, is_echo
                FROM run INDEXED BY run_hold JOIN event ON event.key = run.event WHERE function = ? AND hold = ?""",
             (function, name),
         ).fetchone()
@@ -299,14 +301,23 @@ class SqliteJournal(JournalFile):
         )
         return [run for (run,) in rows]
 
+    def has_begun(self, function: str, singleton: str) -> bool:
+        sql = """SELECT 1 FROM run WHERE function = ? AND singleton = ? AND ended_at IS NULL
+                 AND started_at IS NOT NULL LIMIT 1"""
+        return bool(self._scalar(sql, (function, singleton)))
+
     def events_of(self, run: int) -> list[StoredEvent]:
         columns = ", ".join(f"event.{column}" for column in _STORED_EVENT.split(", "))
         rows = self._execute(
             f"""SELECT {columns} FROM run_event JOIN event ON event.key = run_event.event
-                WHERE run_event.run = ? ORDER BY position""",
+                WHERE run_event.run = ? AND NOT is_replaced ORDER BY position""",
             (run,),
         )
         return [StoredEvent._make(row) for row in rows]
+
+    def latest_ts(self, run: int) -> int:
+        sql = "SELECT max(ts) FROM run_event JOIN event ON key = run_event.event WHERE run = ? AND NOT is_replaced"
+        return self._scalar(sql, (run,)) or 0
 
     def through(self, function: str, cron: str) -> int | None:
         through: int | None = self._scalar(

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from fanout.journal import DUPLICATE_WINDOW_MS
-from fanout.journal.family import Family, FamilyEvent, FamilyRun, Progress, Watched, live
+from fanout.journal.family import Family, FamilyEvent, FamilyRun, LeftOver, Progress, Watched, live
 from fanout.journal.sqlite_functions import HELD_UP
 from fanout.journal.sqlite_rows import Query, select_runs, with_steps
 from fanout.model import Run, RunState
@@ -175,3 +175,17 @@ def _add(family: Family, row: Sequence[Any], *, is_root: bool) -> None:
         key, id_, function, of_event, state, *rest = row[6:]
         run = FamilyRun(key, id_, function, of_event, RunState(state), *rest)
     family.add(event, run, is_root=is_root)
+
+
+def left_over(query: Query, until: int) -> LeftOver:
+    """What an engine finds that begins now, of which nothing has been started or that is due by then."""
+    (row,) = query(
+        """SELECT (SELECT count(*) FROM event WHERE key > (SELECT value FROM meta WHERE name = 'routed_to')),
+             (SELECT count(*) FROM run WHERE state = 'queued')
+             + (SELECT count(*) FROM run WHERE state = 'waiting' AND key IN (
+                  SELECT key FROM run INDEXED BY run_due WHERE due_at IS NOT NULL AND due_at <= ?1 UNION
+                  SELECT run FROM step INDEXED BY step_due WHERE due_at IS NOT NULL AND due_at <= ?1)),
+             (SELECT count(*) FROM request WHERE handled_at IS NULL)""",
+        (until,),
+    )
+    return LeftOver(*row)

@@ -135,6 +135,16 @@ def executing(query: Query) -> list[Executing]:
     return [Executing._make(row) for row in rows]
 
 
+def going(query: Query, function_id: str, singleton: str) -> list[str]:
+    """The live runs of a function with this key that have begun."""
+    rows = query(
+        """SELECT id FROM run WHERE function = ? AND singleton = ? AND ended_at IS NULL AND started_at IS NOT NULL
+           ORDER BY key""",
+        (function_id, singleton),
+    )
+    return [id_ for (id_,) in rows]
+
+
 def limit_value(query: Query, function_id: str, kind: str, key: str) -> int | None:
     rows = query("SELECT value FROM limit_state WHERE function = ? AND kind = ? AND key = ?", (function_id, kind, key))
     return rows[0][0] if rows else None

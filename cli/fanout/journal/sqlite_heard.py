@@ -9,8 +9,9 @@ import msgspec
 
 from fanout.core.paths import value_at
 from fanout.events import NewEvent
+from fanout.journal.appender import AcceptedEvent
 from fanout.journal.heard import MOST_HEARERS, Heard, Hearer, as_dict, places
-from fanout.journal.rows import AcceptedEvent, StoredEvent
+from fanout.journal.rows import StoredEvent
 from fanout.journal.sqlite_rows import Query
 from fanout.model import RunState
 

@@ -2,25 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any, Self
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Self
 
 import apsw
 import msgspec
 
 from fanout.errors import JournalError, NotFoundError, UsageError
-from fanout.events import NewEvent
-from fanout.journal import sqlite_awaited, sqlite_family, sqlite_functions, sqlite_heard
-from fanout.journal.awaited import Awaited, AwaitedEvent, Relatives
-from fanout.journal.family import Family, LeftOver, Progress, Watched
-from fanout.journal.functions import Collected, CronTick, Executing, KnownFunction, Queued, RunCounts
-from fanout.journal.heard import Heard, Hearer
-from fanout.journal.rows import AcceptedEvent
+from fanout.journal.filters import EVERY_RUN, RunFilter
 from fanout.journal.sqlite_connection import check_version, open_connection, readable_errors
 from fanout.journal.sqlite_file import MIGRATIONS
 from fanout.journal.sqlite_rows import made_run, select_runs, with_steps
-from fanout.model import Failure, Run, RunState
+from fanout.model import FailedAttempt, Failure, Run, RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from fanout.core.graph import Seen
+    from fanout.core.replays import RecordedSteps
+    from fanout.events import NewEvent
+    from fanout.journal import (
+        sqlite_awaited,
+        sqlite_family,
+        sqlite_filters,
+        sqlite_functions,
+        sqlite_heard,
+        sqlite_links,
+        sqlite_received,
+        sqlite_statistics,
+    )
+    from fanout.journal.appender import AcceptedEvent
+    from fanout.journal.awaited import Awaited, AwaitedEvent, Relatives
+    from fanout.journal.family import Family, LeftOver, Progress, Watched
+    from fanout.journal.functions import Collected, CronTick, Executing, KnownFunction, Queued, RunCounts
+    from fanout.journal.heard import Heard, Hearer
+    from fanout.journal.received import EventFilter, FullEvent, ListedEvent
+    from fanout.journal.statistics import FunctionFigures, Statistics
+else:
+
+    class _Lazily:
+        """A part of the reader that is imported when it is first asked: most commands need one or two of them."""
+
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(import_module(f"fanout.journal.{self._name}"), name)
+
+    sqlite_awaited, sqlite_family, sqlite_filters, sqlite_functions = map(
+        _Lazily, ("sqlite_awaited", "sqlite_family", "sqlite_filters", "sqlite_functions")
+    )
+    sqlite_heard, sqlite_links, sqlite_received, sqlite_statistics = map(
+        _Lazily, ("sqlite_heard", "sqlite_links", "sqlite_received", "sqlite_statistics")
+    )
 
 _MOST_LEVELS_ABOVE = 12
 _LAST = "\U0010ffff"
@@ -65,6 +100,10 @@ class JournalReader:
         with readable_errors(self.path):
             return self._connection.execute(sql, tuple(bindings)).fetchall()
 
+    def _each(self, sql: str, bindings: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        with readable_errors(self.path):
+            yield from self._connection.execute(sql, tuple(bindings))
+
     # What a command waits for, and who caused what.
 
     def progress(self, watched: Watched) -> Progress:
@@ -107,16 +146,7 @@ class JournalReader:
 
     def left_over(self, until: int) -> LeftOver:
         """What an engine finds that begins now, of which nothing has been started or that is due by then."""
-        (row,) = self._all(
-            """SELECT (SELECT count(*) FROM event WHERE key > (SELECT value FROM meta WHERE name = 'routed_to')),
-                 (SELECT count(*) FROM run WHERE state = 'queued')
-                 + (SELECT count(*) FROM run WHERE state = 'waiting' AND key IN (
-                      SELECT key FROM run INDEXED BY run_due WHERE due_at IS NOT NULL AND due_at <= ?1 UNION
-                      SELECT run FROM step INDEXED BY step_due WHERE due_at IS NOT NULL AND due_at <= ?1)),
-                 (SELECT count(*) FROM request WHERE handled_at IS NULL)""",
-            (until,),
-        )
-        return LeftOver(*row)
+        return sqlite_family.left_over(self._all, until)
 
     # Whom events concern that they don't start.
 
@@ -137,25 +167,26 @@ class JournalReader:
 
     # Runs.
 
-    def runs(
-        self, *, states: Iterable[RunState] = (), function: str | None = None, limit: int = -1, ids: Sequence[str] = ()
-    ) -> list[Run]:
-        """The newest runs first, without their steps."""
-        conditions, bindings = ["1"], []
-        if states := list(states):
-            conditions.append(f"run.state IN ({', '.join('?' * len(states))})")
-            bindings += [str(state) for state in states]
-        if function is not None:
-            conditions.append("run.function = ?")
-            bindings.append(function)
-        if ids:
-            conditions.append(f"run.id IN ({', '.join('?' * len(ids))})")
-            bindings += ids
-        rows = self._all(
-            f"{select_runs(outputs=True)} WHERE {' AND '.join(conditions)} ORDER BY run.key DESC LIMIT ?",
-            (*bindings, limit),
-        )
-        return [made_run(row) for row in rows]
+    def runs(self, meant: RunFilter = EVERY_RUN, *, limit: int, outputs: bool = True) -> list[Run]:
+        """The newest so many of the runs that are meant, the newest first, without their steps."""
+        return self.runs_by_key(sqlite_filters.keys(self._all, meant, limit), outputs=outputs)[::-1]
+
+    def runs_by_key(self, keys: Sequence[int], *, outputs: bool = False) -> list[Run]:
+        """These runs in the order of their keys, without their steps."""
+        sql = f"{select_runs(outputs=outputs)} WHERE run.key IN (SELECT value FROM json_each(?)) ORDER BY run.key"
+        return [made_run(row) for row in self._all(sql, (msgspec.json.encode(keys).decode(),))]
+
+    def live_keys(self, meant: RunFilter) -> list[int]:
+        """Of the runs that are meant, in whatever state, those that have not ended."""
+        return sqlite_filters.live_keys(self._all, meant)
+
+    def states_since(self, after: int, known: Iterable[int], meant: RunFilter) -> dict[int, RunState]:
+        """The states of these runs, and of those beyond that key that are meant, in whatever state, by key."""
+        return sqlite_filters.states_since(self._all, after, known, meant)
+
+    def data_version(self) -> int:
+        """A number that changes when anybody has written to the journal; asking costs next to nothing."""
+        return int(self._all("PRAGMA data_version")[0][0])
 
     def runs_with_steps(self, keys: Sequence[int], *, outputs: bool = False) -> dict[int, Run]:
         """These runs with their steps, by key."""
@@ -247,12 +278,13 @@ class JournalReader:
         data: str = self._all(sql, (run,))[0][0]
         return data
 
-    def failures(self, run: int) -> list[tuple[str, int, int, Failure]]:
-        """(step, attempt, at, failure) in order; the step is empty for the code between steps."""
+    def failures(self, run: int) -> list[FailedAttempt]:
+        """The run's failed attempts, in order."""
         rows = self._all(
-            "SELECT step, attempt, at, type, message, traceback FROM failure WHERE run = ? ORDER BY rowid", (run,)
+            "SELECT step, attempt, began_at, at, type, message, traceback FROM failure WHERE run = ? ORDER BY rowid",
+            (run,),
         )
-        return [(step, attempt, at, Failure(*rest)) for step, attempt, at, *rest in rows]
+        return [FailedAttempt(step, number, began_at, at, Failure(*rest)) for step, number, began_at, at, *rest in rows]
 
     def waiting_for_code(self, functions: Iterable[str]) -> dict[str, int]:
         """How many runs wait for each of these functions."""
@@ -264,17 +296,13 @@ class JournalReader:
     def last_run_key(self) -> int:
         return self._all("SELECT max(key) FROM run")[0][0] or 0
 
-    def to_replay(self, states: Iterable[RunState], function: str | None, *, again: bool) -> list[int]:
-        """Keys of ended runs in these states; without those replayed already, unless `again`."""
-        names = [str(state) for state in states]
-        rows = self._all(
-            f"""SELECT key FROM run WHERE state IN ({", ".join("?" * len(names))}) AND (? IS NULL OR function = ?)
-                AND (? OR NOT EXISTS (SELECT 1 FROM run replay WHERE replay.replay_of = run.key
-                                      AND replay.state NOT IN ('cancelled', 'skipped')))
-                ORDER BY key""",
-            (*names, function, function, again),
-        )
-        return [key for (key,) in rows]
+    def to_replay(self, meant: RunFilter, *, again: bool, limit: int | None = None) -> list[int]:
+        """Keys of ended runs, the oldest first; without those replayed already, unless `again`."""
+        return sqlite_filters.keys_to_replay(self._all, meant, limit, again=again)
+
+    def recorded_steps(self, keys: Sequence[int], from_step: str | None) -> list[RecordedSteps]:
+        """What steps these runs have, by function, and which of them are before `from_step`."""
+        return sqlite_filters.recorded_steps(self._all, keys, from_step)
 
     # Functions, their schedules and their queues: see sqlite_functions.py.
 
@@ -309,8 +337,43 @@ class JournalReader:
     def executing(self) -> list[Executing]:
         return sqlite_functions.executing(self._all)
 
+    def going(self, function: str, singleton: str) -> list[str]:
+        return sqlite_functions.going(self._all, function, singleton)
+
     def limit_value(self, function: str, kind: str, key: str) -> int | None:
         return sqlite_functions.limit_value(self._all, function, kind, key)
 
     def collected(self, run: int) -> Collected | None:
         return sqlite_functions.collected(self._all, run)
+
+    # Events, and what all of it comes to.
+
+    def events(self, wanted: EventFilter, limit: int) -> list[ListedEvent]:
+        """The newest first."""
+        return sqlite_received.events(self._all, wanted, limit)
+
+    def event(self, id_part: str) -> FullEvent:
+        """The event with this id, or the only one whose id begins or ends so; with its runs.
+
+        Raises:
+            NotFoundError: there is none.
+            UsageError: there are several.
+        """
+        keys = self._events_like(id_part)
+        if not keys:
+            raise NotFoundError(f"there is no event `{id_part}`", hint="`fanout events` lists them")
+        if len(keys) > 1:
+            raise UsageError(f"several events have ids that begin or end with `{id_part}`", hint="give more of it")
+        return sqlite_received.event(self._all, keys[0])
+
+    def statistics(self, since: int | None, until: int, function: str | None, *, most_slices: int) -> Statistics:
+        """Of the runs that were queued since then, or of all; their time divided into so many slices at most."""
+        return sqlite_statistics.statistics(self._all, self._each, since, until, function, most_slices)
+
+    def function_figures(self, most: int) -> tuple[FunctionFigures, ...]:
+        """What the newest `most` runs come to, by function."""
+        return sqlite_statistics.function_figures(self._all, self._each, most)
+
+    def links(self) -> list[Seen]:
+        """What runs have been seen to send, await and invoke."""
+        return sqlite_links.links(self._all)

@@ -19,6 +19,7 @@ _RUN = """
          CASE WHEN run.state = 'waiting' AND run.due_at IS NULL THEN
            (SELECT min(step.due_at) FROM step WHERE step.run = run.key AND step.state IN ('waiting', 'retrying')) END,
          run.started_at, run.ended_at, {output}, original.id, parent.id,
+         (SELECT replay.id FROM run replay WHERE replay.replay_of = run.key ORDER BY replay.key DESC LIMIT 1),
          failure.type, failure.message, failure.traceback
   FROM {source} JOIN event ON event.key = run.event
   LEFT JOIN run original ON original.key = run.replay_of
@@ -32,7 +33,7 @@ _RUN = """
          AND (step.state = 'retrying' OR (failure.step = '' AND run.due_at IS NOT NULL))) END"""
 _STEPS = """
   SELECT step.key, step.kind, step.state, step.attempts, step.started_at, step.ended_at, step.due_at, {output},
-         step.is_unreached, failure.type, failure.message, failure.traceback
+         step.is_unreached, step.attempted_at, failure.type, failure.message, failure.traceback
   FROM step LEFT JOIN failure ON step.state IN ('failed', 'retrying') AND failure.rowid =
     (SELECT max(rowid) FROM failure WHERE failure.run = step.run AND failure.step = step.key)
   WHERE step.run = ? ORDER BY step.started_at, step.position"""
@@ -57,7 +58,8 @@ def with_steps(query: Query, row: tuple[Any, ...], *, outputs: bool) -> Run:
 def made_run(row: tuple[Any, ...], steps: tuple[Step, ...] = ()) -> Run:
     (
         key, id_, function, event_id, event_name, state, reason, attempt, crashes, max_attempts, queued_at, due_at,
-        step_due_at, started_at, ended_at, output, replay_of, parent, error_type, message, traceback,
+        step_due_at, started_at, ended_at, output, replay_of, parent, replayed_by, error_type, message,
+        traceback,
     ) = row  # fmt: skip
     return Run(
         key=key,
@@ -75,6 +77,7 @@ def made_run(row: tuple[Any, ...], steps: tuple[Step, ...] = ()) -> Run:
         ended_at=ended_at,
         output=_raw(output),
         replay_of=replay_of,
+        replayed_by=replayed_by,
         parent=parent,
         error=None if error_type is None else Failure(error_type, message, traceback),
         steps=steps,
@@ -89,7 +92,8 @@ def _attempts(state: str, reason: str | None, charged: int, started_at: int | No
 
 def _made_step(row: tuple[Any, ...], run_state: RunState, run_ended_at: int | None) -> Step:
     (
-        name, kind, state, attempts, started_at, ended_at, due_at, output, is_unreached, error_type, message, traceback,
+        name, kind, state, attempts, started_at, ended_at, due_at, output, is_unreached, attempted_at, error_type,
+        message, traceback,
     ) = row  # fmt: skip
     if state == StepState.RUNNING and run_ended_at is not None:
         # Cut off: its worker died, or its run was cancelled. Nothing will ever report its end.
@@ -106,6 +110,7 @@ def _made_step(row: tuple[Any, ...], run_state: RunState, run_ended_at: int | No
         output=_raw(output),
         error=None if error_type is None else Failure(error_type, message, traceback),
         is_unreached=bool(is_unreached),
+        attempted_at=attempted_at,
     )
 
 

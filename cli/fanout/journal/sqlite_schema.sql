@@ -15,13 +15,18 @@
 --          A child has a `parent` and the step there that waits for it; of a map it is the `item`-th.
 --          An echo was started by an event of the engine's own, because its function listens to that, or is a child of
 --          such a run: nothing is announced of it, or it would start itself without end.
+--          A run that is held collects events until `due_at`: of its function at most one by the name `hold`. The keys
+--          that it has (partition, singleton) are those of the event that it has when it is held no longer.
+--          `singleton` is the key of which its function has one live run at a time.
+--          `event_name` is its event's: so one index has ended runs by function, event and state, the newest last.
 -- step     A named piece of work inside a run: `charge`, then `charge#2` for the second of that name. A completed,
 --          failed or cancelled step never changes again; a retrying or waiting one is due at `due_at`.
 --          `position` is the order in which steps were first reached, `branch` the parallel branch they belong to.
---          A run that is held collects events until `due_at`: of its function at most one by the name `hold`.
---          `singleton` is the key of which its function has one live run at a time.
--- run_event The events of a run that has several, in order.
--- failure  One failed attempt of a step, or of the code between steps (step = '').
+--          `attempted_at` is when its last attempt began, if it had several. One whose result a replay was given by
+--          hand had none at all: its `attempts` are 0.
+-- run_event The events of a batch, in order. Of a debounced run, those that were left out (`is_replaced`): its own is
+--          `run.event`.
+-- failure  One failed attempt of a step, or of the code between steps (step = ''), and when that began, if it is known.
 -- wait     Which event a waiting step waits for, or which cancels the run (step = ''): one whose value at `path` is
 --          `value`, and for which the CEL `condition` is true, of those accepted `after` this one. Gone when the wait
 --          is over.
@@ -32,11 +37,15 @@
 -- tick     The run of a function for one tick of its cron triggers; unique, so no tick can be doubled.
 -- function What the code last had: the settings of its functions, as JSON; `is_present` is 0 for one that is gone.
 -- pause    Functions whose runs are not to be started.
--- request  What other processes ask of the engine: replay, cancel, invoke. Any process may append one.
+-- request  What other processes ask of the engine: replay, cancel, invoke. Any process may append one. A replay of many
+--          runs is made a slice at a time: of those that it lists, `done` have been dealt with; with a rate, the
+--          next one starts at `next_at`. `outcome` is what came of it, as JSON, where that is more than a run.
 -- meta     A few single values.
 --
 -- A start is not written down: a run or step still going after a quarter of a second is then recorded as running.
 -- Only the engine, which holds the file lock, writes to anything but event and request.
+-- It also removes what has become old: a final run with all that belongs to it, its children and replays first or along
+-- with it, and events that no run has. What is left refers to nothing that is gone, but for an event's `origin`.
 -- States are checked with OR: of an IN with more than two values SQLite makes a table, for every row that is written,
 -- which took a third of a commit's time.
 
@@ -61,6 +70,7 @@ CREATE TABLE run (
   id           TEXT    NOT NULL UNIQUE,
   function     TEXT    NOT NULL,
   event        INTEGER NOT NULL REFERENCES event (key),
+  event_name   TEXT    NOT NULL DEFAULT '',
   partition    TEXT    NOT NULL DEFAULT '',
   rank         INTEGER NOT NULL,
   state        TEXT    NOT NULL CHECK (state = 'queued' OR state = 'running' OR state = 'waiting' OR
@@ -99,8 +109,9 @@ CREATE        INDEX run_deadline ON run (deadline_at)                   WHERE de
 CREATE        INDEX run_parent  ON run (parent, parent_step, item)      WHERE parent IS NOT NULL;
 CREATE UNIQUE INDEX run_item    ON run (parent, parent_step, item_key)  WHERE item_key IS NOT NULL;
 CREATE        INDEX run_running ON run (key)                            WHERE state = 'running';
-CREATE        INDEX run_failed  ON run (key)                            WHERE state = 'failed';
 CREATE        INDEX run_replay  ON run (replay_of)                      WHERE replay_of IS NOT NULL;
+CREATE        INDEX run_ended   ON run (function, event_name, state)    WHERE ended_at IS NOT NULL;
+CREATE        INDEX run_waiting ON run (function, event_name)           WHERE state = 'waiting';
 
 CREATE        INDEX run_hold      ON run (function, hold)               WHERE hold IS NOT NULL;
 CREATE        INDEX run_singleton ON run (function, singleton)          WHERE singleton IS NOT NULL AND ended_at IS NULL;
@@ -109,6 +120,7 @@ CREATE TABLE run_event (
   run      INTEGER NOT NULL REFERENCES run (key),
   position INTEGER NOT NULL,
   event    INTEGER NOT NULL REFERENCES event (key),
+  is_replaced INTEGER NOT NULL DEFAULT 0 CHECK (is_replaced IN (0, 1)),
   PRIMARY KEY (run, position)
 ) STRICT, WITHOUT ROWID;
 
@@ -128,6 +140,7 @@ CREATE TABLE step (
   started_at INTEGER NOT NULL,
   ended_at   INTEGER,
   due_at     INTEGER,
+  attempted_at INTEGER,
   is_unreached INTEGER NOT NULL DEFAULT 0 CHECK (is_unreached IN (0, 1)),
   PRIMARY KEY (run, key),
   CHECK ((state = 'completed') = (output IS NOT NULL)),
@@ -144,10 +157,11 @@ CREATE TABLE failure (
   type      TEXT    NOT NULL,
   message   TEXT    NOT NULL,
   traceback TEXT    NOT NULL,
-  at        INTEGER NOT NULL
+  at        INTEGER NOT NULL,
+  began_at  INTEGER
 ) STRICT;
 
-CREATE INDEX failure_run ON failure (run);
+CREATE INDEX failure_run ON failure (run, step, type, message);
 
 CREATE TABLE wait (
   run        INTEGER NOT NULL REFERENCES run (key),
@@ -198,6 +212,8 @@ CREATE TABLE tick (
   PRIMARY KEY (function, scheduled_at)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX tick_run ON tick (run);
+
 CREATE TABLE function (
   id         TEXT    PRIMARY KEY,
   spec       TEXT    NOT NULL,
@@ -212,14 +228,18 @@ CREATE TABLE pause (
 
 CREATE TABLE request (
   key        INTEGER PRIMARY KEY AUTOINCREMENT,
-  kind       TEXT    NOT NULL CHECK (kind IN ('replay', 'cancel', 'invoke', 'pause', 'resume', 'tick')),
+  kind       TEXT    NOT NULL CHECK (kind IN ('replay', 'cancel', 'invoke', 'pause', 'resume', 'tick', 'prune')),
   body       TEXT    NOT NULL,
   made_at    INTEGER NOT NULL,
   handled_at INTEGER,
-  run        INTEGER REFERENCES run (key)
+  run        INTEGER REFERENCES run (key),
+  done       INTEGER NOT NULL DEFAULT 0,
+  next_at    INTEGER,
+  outcome    TEXT
 ) STRICT;
 
 CREATE INDEX request_open ON request (key) WHERE handled_at IS NULL;
+CREATE INDEX request_run  ON request (run) WHERE run IS NOT NULL;
 
 CREATE TABLE meta (
   name  TEXT PRIMARY KEY,

@@ -5,9 +5,12 @@ from __future__ import annotations
 from operator import attrgetter
 
 from fanout.journal.rows import (
+    Carried,
     EndedRun,
     EventRow,
     FailureRow,
+    GivenStep,
+    LetGo,
     LostRun,
     MapRow,
     NewRun,
@@ -25,18 +28,21 @@ class Writes:
 
     __slots__ = (
         "abandoned",
-        "batched",
+        "advanced",
         "cancelled",
         "carried",
+        "collected",
         "due",
         "ended",
         "events",
         "failures",
         "functions",
         "gathered",
+        "given",
         "handled",
         "heard",
         "held",
+        "let_go",
         "limits",
         "lost",
         "maps",
@@ -50,6 +56,7 @@ class Writes:
         "running",
         "runs",
         "schedules",
+        "skipped",
         "steps",
         "ticks",
         "tried",
@@ -59,13 +66,13 @@ class Writes:
         "waits",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # noqa: PLR0915 - one for each kind of change
         self.routed_to: int | None = None
         self.events: list[EventRow] = []
         self.runs: list[NewRun] = []
         self.waits: list[WaitRow] = []
-        self.carried: list[tuple[int, int]] = []
-        """(new run, old run): completed steps of the old one become the new one's."""
+        self.carried: list[Carried] = []
+        self.given: list[GivenStep] = []
         self.steps: list[StepRow] = []
         self.running: list[StepRow] = []
         """Steps worth showing; nothing depends on them, and one that has ended meanwhile stays as it is."""
@@ -90,10 +97,11 @@ class Writes:
         self.noted: list[NotedRun] = []
         self.due: list[tuple[int, str, int]] = []
         """(rank, partition, run): what it waited for has come."""
-        self.batched: list[tuple[int, int, int]] = []
-        """(run, position, event)"""
-        self.held: list[tuple[int | None, int, int]] = []
-        """(event, due_at, run): it is held for longer, and starts with this event if there is one."""
+        self.collected: list[tuple[int, int, int, bool]] = []
+        """(run, position, event, is_replaced)"""
+        self.held: list[tuple[int | None, int, bool, int]] = []
+        """(event, due_at, is_echo, run): it is held until then, and starts with this event if there is one."""
+        self.let_go: list[LetGo] = []
         self.limits: dict[tuple[str, str, str], int] = {}
         """(function, kind, key) -> value"""
         self.schedules: dict[tuple[str, str], int] = {}
@@ -106,8 +114,12 @@ class Writes:
         self.unpaused: list[tuple[str]] = []
         self.cancelled: list[tuple[str, str | None, int, int]] = []
         """(state, reason, ended_at, run): ended while no worker had it."""
+        self.skipped: list[tuple[str, int, int]] = []
+        """(reason, ended_at, run): it was held for more events, and there is to be no run."""
         self.abandoned: list[tuple[int, int]] = []
         """(ended_at, run): ended with steps that wait, or with events that would have cancelled it."""
+        self.advanced: list[tuple[int, int | None, int]] = []
+        """(done, next_at, request): it is dealt with so far."""
         self.handled: list[tuple[int, int | None, int]] = []
         """(handled_at, the run that was made, request)"""
 

@@ -1,0 +1,87 @@
+"""`fanout events` and `fanout events show`: what has happened, who it came from, and what it has started."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Annotated
+
+import typer
+
+from fanout.commands import event_page, filters, report
+from fanout.commands.app import say
+from fanout.commands.project import project
+from fanout.core.routing import Routes
+from fanout.errors import UsageError
+from fanout.journal.received import EventFilter, ListedEvent
+from fanout.journal.sqlite_reader import JournalReader
+
+events_app = typer.Typer(rich_markup_mode=None)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+ConfigPath = Annotated[str | None, typer.Option("--config", help="The fanout.toml to use.", show_default=False)]
+
+
+def register(app: typer.Typer, help_: str) -> None:
+    app.add_typer(events_app, name="events", help=help_)
+
+
+@events_app.callback(invoke_without_command=True)
+def list_events(
+    context: typer.Context,
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="Of this name; or `app/*`.", show_default=False)
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", help="Come since: `2h` ago, or 2025-10-26T02:30.", show_default=False),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--until", metavar="TIME", help="Come before; as --since.", show_default=False)
+    ] = None,
+    unheard: Annotated[bool, typer.Option("--unheard", help="That have started nothing.")] = False,
+    limit: Annotated[int, typer.Option(help="The newest so many.", min=1)] = 20,
+    as_json: Json = False,
+    config: ConfigPath = None,
+) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    wanted = EventFilter(name, filters.moment("--since", since), filters.moment("--until", until), unheard)
+    if wanted.since is not None and wanted.until is not None and wanted.since > wanted.until:
+        raise UsageError("`--since` is after `--until`: nothing is between them")
+    with JournalReader(project(config).journal) as reader:
+        found = reader.events(wanted, limit)
+        unheard_names = names_unheard(reader, found)
+    if as_json:
+        report.print_json({"events": [event_page.listed_json(event, unheard_names) for event in found]})
+    elif not found:
+        say("no events yet" if wanted.is_any else "no such events")
+    else:
+        event_page.print_list(report.console(), found, unheard_names)
+
+
+@events_app.command(name="show", help="One event with its data, where it came from, and its runs.")
+def show(
+    event: Annotated[str, typer.Argument(help="Its id, or enough of its beginning or end.", show_default=False)],
+    as_json: Json = False,
+    config: ConfigPath = None,
+) -> None:
+    with JournalReader(project(config).journal) as reader:
+        found = reader.event(event)
+        unheard_names = names_unheard(reader, [found.listed])
+    if as_json:
+        report.print_json(event_page.full_json(found, unheard_names))
+        return
+    event_page.print_page(report.console(), found, unheard_names)
+    if found.runs:
+        say(f"hint: `fanout trace {event_page.argument(found.listed.id)}` shows all that it has caused")
+
+
+def names_unheard(reader: JournalReader, events: list[ListedEvent]) -> Collection[str]:
+    """The names to which nothing listens today: no function, and no run that waits."""
+    names = dict.fromkeys(event.name for event in events if not event.counts)
+    if not names:
+        return {}
+    specs = [each.spec for each in reader.functions() if each.is_present]
+    routes = Routes(specs)
+    cancelling = {rule.event for spec in specs for rule in spec.cancel_on}
+    return {name: None for name in names if not (routes.match(name) or name in cancelling or reader.awaiting(name))}

@@ -1,0 +1,42 @@
+"""`fanout graph`: which events lead to which functions, and on, as declared and as seen in the journal."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fanout.commands import graph_forms, graph_tree, report
+from fanout.commands.app import say
+from fanout.commands.project import project
+from fanout.core.graph import Graph
+from fanout.errors import UsageError
+from fanout.journal.sqlite_reader import JournalReader
+
+
+def register(app: typer.Typer, help_: str) -> None:
+    app.command(name="graph", help=help_)(graph)
+
+
+def graph(
+    mermaid: Annotated[bool, typer.Option("--mermaid", help="Print it for Mermaid.")] = False,
+    dot: Annotated[bool, typer.Option("--dot", help="Print it for Graphviz.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config: Annotated[str | None, typer.Option("--config", help="The fanout.toml to use.", show_default=False)] = None,
+) -> None:
+    if mermaid + dot + as_json > 1:
+        raise UsageError("`--mermaid`, `--dot` and `--json` exclude each other", hint="give one of them")
+    with JournalReader(project(config).journal) as reader:
+        made = Graph((each.spec for each in reader.functions() if each.is_present), reader.links())
+    if as_json:
+        report.print_json(graph_forms.as_json(made))
+    elif mermaid:
+        print(graph_forms.as_mermaid(made))
+    elif dot:
+        print(graph_forms.as_dot(made))
+    elif not made.specs:
+        say("no functions yet: `fanout functions` loads the code")
+    else:
+        graph_tree.print_graph(report.console(), made)
+        if any(link.number is not None for link in made.links):
+            say("hint: what functions send, await and invoke is what their newest runs have been seen to do")

@@ -1,0 +1,53 @@
+"""`fanout stats`: how many runs there were, how long they took, and what failed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fanout.commands import filters, report, stats_page, text
+from fanout.commands.app import say
+from fanout.commands.project import project
+from fanout.errors import NotFoundError
+from fanout.journal.sqlite_reader import JournalReader
+
+_ALL = "all"
+_DAY = "24h"
+_SLICES_AS_JSON = 60
+
+
+def register(app: typer.Typer, help_: str) -> None:
+    app.command(name="stats", help=help_)(stats)
+
+
+def stats(
+    since: Annotated[
+        str, typer.Option("--since", metavar="TIME", help="Runs queued since: `2h` ago, 2025-10-26T02:30, or `all`.")
+    ] = _DAY,
+    function: Annotated[
+        str | None, typer.Option("--function", metavar="ID", help="Only of this function.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    config: Annotated[str | None, typer.Option("--config", help="The fanout.toml to use.", show_default=False)] = None,
+) -> None:
+    first = None if since == _ALL else filters.moment("--since", since)
+    out = report.console()
+    slices = _SLICES_AS_JSON if as_json else stats_page.slices(out)
+    with JournalReader(project(config).journal) as reader:
+        found = reader.statistics(first, text.now(), function, most_slices=slices)
+        if function is not None and not found.counts:
+            _check(function, reader)
+    if as_json:
+        report.print_json(stats_page.as_json(found, function))
+        return
+    stats_page.print_page(out, found, function, is_all=first is None)
+    for hint in stats_page.hints(found, since):
+        say(f"hint: {hint}")
+
+
+def _check(function: str, reader: JournalReader) -> None:
+    known = [each.spec.id for each in reader.functions()]
+    if function not in known:
+        near = text.nearest(function, known).removeprefix("; ")
+        raise NotFoundError(f"there is no function `{function}`", hint=near or "`fanout functions` lists them")
