@@ -22,8 +22,9 @@ from fanout import config
 from fanout.declare import spec_of
 from fanout.events import NewEvent
 from fanout.ids import UlidFactory
+from fanout.journal.appender import AcceptedEvent
 from fanout.journal.family import Watched
-from fanout.journal.rows import AcceptedEvent, NewRun
+from fanout.journal.rows import NewRun
 from fanout.journal.sqlite import SqliteJournal
 from fanout.journal.writes import Writes
 from fanout.model import RunState

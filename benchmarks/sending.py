@@ -8,8 +8,8 @@ from itertools import islice
 from benchmarks.measure import BenchmarkError, Deadline
 from fanout import Client
 from fanout.client import watched_events
+from fanout.journal.appender import AcceptedEvent
 from fanout.journal.family import Progress, Watched
-from fanout.journal.rows import AcceptedEvent
 from fanout.model import Run, RunState, Step, StepState
 
 EVENT = "bench/event"

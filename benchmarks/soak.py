@@ -13,7 +13,7 @@ from benchmarks.project.fan_out_plain import PAYLOAD_BYTES
 from benchmarks.sending import check_runs, follow_to_completion, send_in_batches
 from benchmarks.settings import Options, Result, Sample, settings_of
 from fanout.client import watched_events
-from fanout.journal.rows import AcceptedEvent
+from fanout.journal.appender import AcceptedEvent
 
 _SAMPLES = 10
 _PORTION_EVENTS = 1_000

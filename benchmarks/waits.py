@@ -16,7 +16,7 @@ from benchmarks.measure import BenchmarkError, Deadline, figure, percentile
 from benchmarks.project.waiters import AWAITED
 from benchmarks.sending import EVENT, check_counts, counted
 from benchmarks.settings import Options, Result, settings_of
-from fanout.journal.rows import AcceptedEvent
+from fanout.journal.appender import AcceptedEvent
 from fanout.model import Event, Run, RunState
 
 _REPEATS = 200

@@ -17,9 +17,9 @@ from fanout import config as config_
 from fanout.engine import lock
 from fanout.engine.doorbell import Follower
 from fanout.events import NewEvent, parse
+from fanout.journal.appender import AcceptedEvent
 from fanout.journal.family import Progress, Watched
-from fanout.journal.rows import AcceptedEvent
-from fanout.journal.sqlite import SqliteJournal
+from fanout.journal.sqlite_appender import SqliteAppender
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import Run
 
@@ -42,7 +42,7 @@ class Client:
 
     def __init__(self, journal: Path) -> None:
         self._path = journal
-        self._journal = SqliteJournal(journal)
+        self._journal = SqliteAppender(journal)
         self._follower = Follower(journal.parent)
         self._reader = JournalReader(journal)
         self._rung_at = 0.0

@@ -7,8 +7,6 @@ import re
 import signal
 import subprocess
 
-import pytest
-
 from tests.acceptance.conftest import FENCE_S, Project, until
 
 CODE = """
@@ -234,9 +232,6 @@ def test_an_engine_that_runs_already_has_the_schedules(project: Project) -> None
         )
 
 
-@pytest.mark.xfail(
-    reason="only executing runs hold the place of a queued tick: one that sleeps lets the next one begin"
-)
 def test_queued_ticks_wait_for_a_run_that_sleeps(project: Project) -> None:
     project.write(
         '@fanout.function(trigger=fanout.cron("* * * * * *"), overlap="queue")\n'
@@ -246,4 +241,35 @@ def test_queued_ticks_wait_for_a_run_that_sleeps(project: Project) -> None:
     until(lambda: project.journal.exists() and len(project.query("SELECT 1 FROM tick")) > 2, "it ticks")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=FENCE_S)
-    assert len(project.query("SELECT 1 FROM run WHERE started_at IS NOT NULL")) == 1
+    [(first,)] = project.query("SELECT id FROM run WHERE started_at IS NOT NULL")
+    # Nobody waits for an hour here, and people are told.
+    result = project.fanout("cron", "trigger", "long")
+    assert (result.code, result.out.splitlines()[-1].partition(": ")[2]) == (0, "1 queued")
+    assert f"hint: `long` waits for the end of the tick before: {first[-10:]}" in result.err
+
+
+def test_a_time_is_a_tick_of_the_schedule_that_ticks_then(project: Project) -> None:
+    project.write(
+        '@fanout.function(trigger=[fanout.cron("0 9 * * *"), fanout.cron("30 2 * * *", tz="Asia/Tokyo")])\n'
+        "def two(ctx):\n    return ctx.event.data\n"
+    )
+
+    def chosen(at: str) -> tuple[str, str]:
+        result = project.fanout("cron", "trigger", "two", "--at", at, "--json")
+        assert result.code == 0
+        return result.json()["runs"][0]["output"]["scheduled_at"], result.err
+
+    assert chosen("2026-11-20T09:00") == ("2026-11-20T09:00:00+00:00", "")
+    assert chosen("2026-11-20T02:30") == ("2026-11-19T17:30:00+00:00", "")
+    words = "none of the 2 schedules of `two` ticks then: taken as a tick of the first (every day at 09:00, UTC)\n"
+    assert chosen("2026-11-20T05:00") == ("2026-11-20T05:00:00+00:00", words)
+    assert project.fanout("cron", "trigger", "two", "--at", "0001-01-01").code == 2
+
+
+def test_a_tick_by_hand_ends_whatever_else_is_scheduled(project: Project) -> None:
+    project.write(
+        CODE + '@fanout.function(trigger=fanout.cron("* * * * * *"), overlap="cancel")\n'
+        'def often(ctx):\n    ctx.step.sleep("nap", "5s")\n'
+    )
+    assert project.fanout("cron", "trigger", "nightly").code == 0
+    assert project.query("SELECT DISTINCT function FROM run") == [("nightly",)]

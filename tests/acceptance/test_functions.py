@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
+import pytest
+
+from fanout.commands import loading
+from fanout.config import load
+from fanout.engine.pool import LocalPool
+from fanout.protocol import Load, ShutDown, ToWorker
 from tests.acceptance.conftest import Project, until
 
 CODE = """
@@ -27,15 +34,15 @@ def test_the_list_in_a_new_project_and_after_runs(project: Project) -> None:
     assert (result.code, lines(result.out), result.err) == (
         0,
         [
-            "function started by settings runs",
-            "other app/go",
-            "sync app/go concurrency 5 on event.data.account",
-            " retries 2",
+            "function started by runs last run p50 p95",
+            "other app/go - - -",
+            "sync app/go - - -",
         ],
         "",
     )
     project.send("app/go")
-    assert lines(project.fanout("functions").out)[1] == "other app/go 1 completed"
+    shown = re.sub(r"\d+ ms", "<took>", lines(project.fanout("functions").out)[1])
+    assert shown == "other app/go 1 completed <time> <took> <took>"
     sync = project.fanout("functions", "--json").json()["functions"][1]
     assert (sync["id"], sync["module"], sync["settings"]["retries"], sync["runs"]) == (
         "sync", "work", 2, {"completed": 1},
@@ -73,10 +80,7 @@ def test_a_paused_function_starts_nothing_until_it_is_resumed(project: Project) 
         "hint: 1 run of `sync` left in the queue: its function is paused since <time>; "
         "`fanout functions resume sync` lets it go on\n"
     )
-    assert lines(project.fanout("functions").out)[2:4] == [
-        "sync app/go concurrency 5 on event.data.account 1 queued",
-        "paused since <time> retries 2",
-    ]
+    assert lines(project.fanout("functions").out)[2] == "sync paused app/go 1 queued <time> - -"
     assert project.fanout("functions", "resume", "sync", "sync") == (0, "sync  not paused\n", "")
     assert project.notes() == ["other"]
     project.send("app/nothing")
@@ -102,3 +106,25 @@ def test_a_name_that_is_not_there(project: Project) -> None:
         3, "", "error: there is no function `snyc`\nhint: did you mean `sync`?\n",
     )  # fmt: skip
     assert project.query("SELECT count(*) FROM request") == [(0,)]
+
+
+def test_a_look_at_the_functions_starts_nothing_that_was_left(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a worker would be told, it may have no time to do before the command ends."""
+    project.write(CODE)
+    project.fanout("functions", "pause", "sync")
+    project.send("app/go")
+    project.fanout("functions", "resume", "sync")
+    told: list[ToWorker] = []
+    send = LocalPool.send
+
+    def listen(pool: LocalPool, worker: int, messages: Sequence[ToWorker]) -> None:
+        told.extend(messages)
+        send(pool, worker, messages)
+
+    monkeypatch.setattr(LocalPool, "send", listen)
+    found = loading.functions_now(load(project.root / "fanout.toml"))
+    assert sorted(each.spec.id for each in found) == ["other", "sync"]
+    assert [type(each) for each in told] == [Load, ShutDown]
+    assert project.query("SELECT state, started_at FROM run WHERE function = 'sync'") == [("queued", None)]

@@ -66,6 +66,7 @@ class Filled:
             "ended_at": NOW + 9 if is_final else None, "output": "1" if state == "completed" else None,
         }  # fmt: skip
         self.insert("run", **made | values)
+        self.execute("UPDATE run SET event_name = (SELECT name FROM event WHERE key = ?) WHERE key = ?", event, key)
 
     def child(self, key: int, function: str, parent: int, step: str, state: str = "completed", **values: Any) -> None:
         """With an event of its own, whose key is that of the run, negative."""

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fanout.commands import cron_pages, functions
+from fanout.commands import cron_pages, function_page
 from fanout.commands.function_words import cron_triggers
 from fanout.journal.functions import KnownFunction, RunCounts
+from fanout.journal.statistics import FunctionFigures, Percentiles
 from fanout.model import ConcurrencyRule, CronTrigger, EventTrigger, FlowRules, Overlap, RunState, ThrottleRule
 from tests.unit.filled import NOW, Filled, filled, run_id
 from tests.unit.specs import NIGHTLY, add_tick, known, spec
@@ -51,46 +52,87 @@ def printed(width: int, draw: Callable[[Console], None]) -> str:
     return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
 
 
+def terminal(width: int, draw: Callable[[Console], None]) -> str:
+    file = io.StringIO()
+    out = Console(
+        file=file, width=width, highlight=False, markup=False, emoji=False, force_terminal=True, color_system=None,
+        _environ={},
+    )  # fmt: skip
+    draw(out)
+    return file.getvalue()
+
+
+FIGURES = {
+    "sync-crm": FunctionFigures(
+        function="sync-crm", counts={RunState.COMPLETED: 1_200, RunState.FAILED: 3}, took=Percentiles(110, 2_300),
+        queued=Percentiles(1, 20), last_at=NOW, last_run=run_id(7), last_state=RunState.FAILED,
+    ),
+    "old": FunctionFigures(
+        function="old", counts={RunState.QUEUED: 2}, took=Percentiles(), queued=Percentiles(), last_at=NOW,
+        last_run=run_id(2), last_state=RunState.QUEUED,
+    ),
+}  # fmt: skip
+
+
+def test_functions_in_a_pipe() -> None:
+    assert printed(80, lambda out: function_page.print_list(out, FUNCTIONS, FIGURES)) == (
+        "function                     started by                                                  ru"
+        "ns                       last run                p50    p95\n"
+        "sync-crm    paused           app/contact.* if event.data.is_live; every 15 minutes, UTC  1,"
+        "200 completed, 3 failed  2025-10-09 08:53:20  110 ms  2.3 s\n"
+        "ship-order                   invoked only                                                - "
+        "                                                   -      -\n"
+        "charge      not loaded       app/\\x1b[2J                                                 -"
+        "                                                    -      -\n"
+        "old         not in the code  app/old                                                     2 "
+        "queued                   2025-10-09 08:53:20       -      -\n"
+    )
+
+
 def test_functions_at_80_columns() -> None:
-    assert printed(80, lambda out: functions.print_page(out, FUNCTIONS, COUNTS)) == (
-        "function              started by            settings             runs\n"
-        "sync-crm              app/contact.* if      concurrency 5 on     1,200 completed\n"
-        "paused since          event.data.is_live    event.data.account   3 failed\n"
-        "2025-10-09 08:53:20   every 15 minutes,     throttle 10/m\n"
-        "                      UTC                   retries 2\n"
-        "ship-order            invoked only\n"
-        "charge                app/\\x1b[2J\n"
-        "could not be loaded\n"
-        "old                   app/old                                    2 queued\n"
-        "not in the code\n"
+    assert terminal(80, lambda out: function_page.print_list(out, FUNCTIONS, FIGURES)) == (
+        "function                     started by           runs         last run      p95\n"
+        "sync-crm    paused           app/contact.* if e…  ✓ 1,200 ✗ 3  2025-10-09  2.3 s\n"
+        "ship-order                   invoked only         -                            -\n"
+        "charge      not loaded       app/\\x1b[2J          -                            -\n"
+        "old         not in the code  app/old              · 2          2025-10-09      -\n"
     )
 
 
 def test_functions_at_40_columns() -> None:
-    assert printed(40, lambda out: functions.print_page(out, FUNCTIONS, COUNTS)) == (
-        "sync-crm\n"
-        "  paused since 2025-10-09 08:53:20\n"
-        "  app/contact.* if event.data.is_live\n"
-        "  every 15 minutes, UTC\n"
-        "  concurrency 5 on event.data.account\n"
-        "  throttle 10/m\n"
-        "  retries 2\n"
-        "  1,200 completed\n"
-        "  3 failed\n"
-        "ship-order\n"
-        "  invoked only\n"
-        "charge\n"
-        "  could not be loaded\n"
-        "  app/\\x1b[2J\n"
-        "old\n"
-        "  not in the code\n"
-        "  app/old\n"
-        "  2 queued\n"
+    assert terminal(40, lambda out: function_page.print_list(out, FUNCTIONS, FIGURES)) == (
+        "function                     runs\n"
+        "sync-crm    paused           ✓ 1,200 ✗ 3\n"
+        "ship-order                   -\n"
+        "charge      not loaded       -\n"
+        "old         not in the code  · 2\n"
+    )
+
+
+def test_one_function_has_all_of_its_settings() -> None:
+    shown = terminal(80, lambda out: function_page.print_page(out, FUNCTIONS[0], FIGURES["sync-crm"]))
+    assert shown == (
+        "function      sync-crm\n"
+        "state         paused since 2025-10-09 08:53:20\n"
+        "code          def sync-crm in work.py line 7\n"
+        "started by    app/contact.* if event.data.is_live\n"
+        "              every 15 minutes, UTC\n"
+        "runs          1,200 completed\n"
+        "              3 failed\n"
+        f"last run      {run_id(7)}  failed  2025-10-09 08:53:20\n"
+        "took          110 ms (p50), 2.3 s (p95)\n"
+        "queued        1 ms (p50), 20 ms (p95)\n"
+        "retries       2\n"
+        "backoff       15s, 30s, 1m and on up to 2h\n"
+        "settings      concurrency 5 on event.data.account\n"
+        "              throttle 10/m\n"
+        "catchup       latest\n"
+        "overlap       skip\n"
     )
 
 
 def test_functions_as_json() -> None:
-    assert functions.page_json(FUNCTIONS[:1], COUNTS) == {
+    assert function_page.list_json(FUNCTIONS[:1], COUNTS, FIGURES) == {
         "functions": [
             {
                 "id": "sync-crm", "name": "sync-crm", "app": "shop", "module": "work", "qualname": "sync-crm",
@@ -105,7 +147,11 @@ def test_functions_as_json() -> None:
                     "throttle": {"limit": 10, "period_ms": 60_000, "burst": 1, "key": None},
                     "retries": 2,
                 },
+                "steps": None,
                 "runs": {"completed": 1_200, "failed": 3},
+                "last_run": {"id": run_id(7), "state": "failed", "queued_at": NOW},
+                "took": {"p50": 110, "p95": 2_300},
+                "queued": {"p50": 1, "p95": 20},
             }
         ],
         "runs_counted": 1_205,
@@ -284,5 +330,14 @@ def test_next_ticks_as_json() -> None:
 
 def test_overlap_is_a_setting_of_a_schedule() -> None:
     made = known(spec("f", triggers=(CronTrigger("@daily"),), overlap=Overlap.QUEUE))
-    shown = printed(40, lambda out: functions.print_page(out, [made], COUNTS))
-    assert shown == "f\n  every day at 00:00, UTC\n  overlap queue\n"
+    shown = terminal(80, lambda out: function_page.print_page(out, made, None))
+    assert shown == (
+        "function      f\n"
+        "code          def f in work.py line 7\n"
+        "started by    every day at 00:00, UTC\n"
+        "runs          none yet\n"
+        "retries       4\n"
+        "backoff       15s, 30s, 1m and on up to 2h\n"
+        "catchup       latest\n"
+        "overlap       queue\n"
+    )

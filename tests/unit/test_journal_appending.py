@@ -10,7 +10,8 @@ import pytest
 
 from fanout.errors import JournalError
 from fanout.journal import DUPLICATE_WINDOW_MS
-from fanout.journal.rows import AcceptedEvent, OpenRequest, StoredEvent
+from fanout.journal.appender import AcceptedEvent
+from fanout.journal.rows import OpenRequest, StoredEvent
 from fanout.journal.sqlite import SqliteJournal
 from tests.unit.journals import NOW, dump, event, event_row, one_refused, refused, writes
 
@@ -147,6 +148,9 @@ def test_a_handled_request_says_which_run_was_made_of_it(runs: SqliteJournal, pa
             "made_at": NOW,
             "handled_at": NOW + 1,
             "run": 3,
+            "done": 0,
+            "next_at": None,
+            "outcome": None,
         }
     ]
 

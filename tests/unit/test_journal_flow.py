@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fanout.journal.rows import Hold
+from fanout.journal.rows import Carried, Hold, LetGo
 from fanout.journal.sqlite import SqliteJournal
-from tests.unit.journals import NOW, dump, ended, event, new_run, queued_run, refused, writes
+from tests.unit.journals import NOW, dump, ended, event, new_run, queued_run, refused, wait, writes
 
 
 def test_an_empty_journal_has_nothing(journal: SqliteJournal) -> None:
@@ -74,15 +74,58 @@ def test_the_value_of_a_limit_is_the_last_one(journal: SqliteJournal) -> None:
 def test_a_run_that_is_held_is_found_by_its_name_with_what_it_has(journal: SqliteJournal, path: Path) -> None:
     journal.append_events([event(ts=NOW - 3), event(ts=NOW - 2), event(ts=NOW - 1)], NOW)
     held = new_run(1, function="f", state="waiting", due_at=NOW + 10, hold="batch:k")
-    journal.commit(writes(runs=[held], batched=[(1, 1, 1)]))
-    assert journal.hold("f", "batch:k") == Hold(1, NOW, NOW - 3, 1)
+    journal.commit(writes(runs=[held], collected=[(1, 1, 1, False)]))
+    assert journal.hold("f", "batch:k") == Hold(1, NOW, 1, NOW - 3, 1, NOW + 10, is_echo=False)
     assert (journal.hold("g", "batch:k"), journal.hold("f", "batch:j")) == (None, None)
-    journal.commit(writes(batched=[(1, 2, 3)], held=[(None, NOW + 20, 1)]))
-    assert journal.hold("f", "batch:k") == Hold(1, NOW, NOW - 3, 2)
+    journal.commit(writes(collected=[(1, 2, 3, False)], held=[(None, NOW + 20, True, 1)]))
+    assert journal.hold("f", "batch:k") == Hold(1, NOW, 1, NOW - 3, 2, NOW + 20, is_echo=True)
     assert [each.key for each in journal.events_of(1)] == [1, 3]
-    journal.commit(writes(held=[(2, NOW + 30, 1)]))
-    assert journal.hold("f", "batch:k") == Hold(1, NOW, NOW - 2, 2)
+    assert (journal.latest_ts(1), journal.latest_ts(2)) == (NOW - 1, 0)
+    journal.commit(writes(held=[(2, NOW + 30, False, 1)]))
+    assert journal.hold("f", "batch:k") == Hold(1, NOW, 2, NOW - 2, 2, NOW + 30, is_echo=False)
     assert [(row["event"], row["due_at"]) for row in dump(path)["run"]] == [(2, NOW + 30)]
+
+
+def test_events_that_were_replaced_are_known_by_their_ids_and_are_not_the_runs_own(journal: SqliteJournal) -> None:
+    journal.append_events([event(id="old"), event(id="new"), event(id="other")], NOW)
+    held = new_run(1, function="f", state="waiting", due_at=NOW + 10, hold="debounce:k", event=2)
+    journal.commit(writes(runs=[held], collected=[(1, 1, 1, True)]))
+    assert [journal.functions_with_id(id_, NOW - 1) for id_ in ("old", "new", "other")] == [{"f"}, {"f"}, set()]
+    assert journal.functions_with_id("old", NOW) == set()
+    assert (journal.events_of(1), journal.latest_ts(1)) == ([], 0)
+    journal.commit(writes(cancelled=[("cancelled", None, NOW, 1)]))
+    journal.commit(writes(runs=[new_run(2, function="f", event=2, replay_of=1)], carried=[Carried(2, 1)]))
+    assert journal.functions_with_id("old", NOW - 1) == {"f"}
+    assert journal.queued("f", "", (0, 0), 9)[0].is_fresh
+
+
+def test_a_run_with_several_events_is_not_fresh(runs: SqliteJournal) -> None:
+    runs.commit(writes(collected=[(1, 1, 1, False)]))
+    assert [runs.queued(f"f{key}", "", (0, 0), 9)[0].is_fresh for key in (1, 2)] == [False, True]
+
+
+def test_what_cancels_a_run_that_is_held_changes_with_its_event(journal: SqliteJournal, path: Path) -> None:
+    journal.append_events([event()] * 2, NOW)
+    held = new_run(1, function="f", state="waiting", due_at=NOW + 10, hold="debounce:k")
+    old, new = (wait(1, "", number=number, value=str(number)) for number in (1, 2))
+    journal.commit(writes(runs=[held], waits=[old]))
+    journal.commit(writes(held=[(None, NOW + 20, False, 1)]))
+    assert [row["value"] for row in dump(path)["wait"]] == ["1"]
+    journal.commit(writes(held=[(2, NOW + 20, False, 1)], waits=[new]))
+    assert [row["value"] for row in dump(path)["wait"]] == ["2"]
+
+
+def test_a_run_that_is_let_go_has_its_keys_and_may_wait_for_a_time(journal: SqliteJournal, path: Path) -> None:
+    journal.append_events([event()], NOW)
+    journal.commit(writes(runs=[new_run(1, function="f", state="waiting", due_at=NOW + 10, hold="batch:k")]))
+    let_go = LetGo("keys", "single", NOW + 20, NOW + 30, 1)
+    journal.commit(writes(let_go=[let_go]))
+    assert journal.hold("f", "batch:k") is None
+    (row,) = dump(path)["run"]
+    assert (row["state"], row["partition"], row["singleton"], row["due_at"], row["deadline_at"]) == (
+        "waiting", "keys", "single", NOW + 20, NOW + 30,
+    )  # fmt: skip
+    refused(journal, writes(let_go=[let_go]))
 
 
 def test_a_run_that_is_held_no_longer_can_not_be_held_for_longer(journal: SqliteJournal, path: Path) -> None:
@@ -90,7 +133,7 @@ def test_a_run_that_is_held_no_longer_can_not_be_held_for_longer(journal: Sqlite
     journal.commit(writes(runs=[new_run(1, state="waiting", due_at=NOW + 10, hold="debounce:k")]))
     journal.commit(writes(cancelled=[("cancelled", None, NOW, 1)]))
     before = dump(path)
-    refused(journal, writes(held=[(None, NOW + 99, 1)]))
+    refused(journal, writes(held=[(None, NOW + 99, False, 1)]))
     assert dump(path) == before
     assert journal.hold("f1", "debounce:k") is None
 

@@ -59,7 +59,7 @@ def test_a_stale_attempt_is_refused_with_everything_that_shares_its_commit(
     runs.append_request("cancel", {"runs": [3]}, NOW)
     runs.commit(writes(retried=[retried(1)]))
     runs.commit(writes(due=[(NOW + 1, "", 1)]))
-    assert runs.live(1) == (queued_run(1, rank=NOW + 1, attempt=1, started_at=NOW), RunState.QUEUED, None)
+    assert runs.live(1) == (queued_run(1, rank=NOW + 1, attempt=1, started_at=NOW), RunState.QUEUED, None, None)
     before = dump(path)
     attempted = STALE[kind]
     shared = writes(
@@ -108,6 +108,7 @@ MOVES: dict[RunInput, tuple[str, Any]] = {
     RunInput.COMPLETE: ("ended", ended(1)),
     RunInput.FAIL: ("ended", ended(1, "failed")),
     RunInput.CANCEL: ("cancelled", ("cancelled", None, NOW, 1)),
+    RunInput.SKIP: ("skipped", ("why", NOW, 1)),
 }
 
 
@@ -141,11 +142,14 @@ def restore(path: Path, before: Dump) -> None:
         connection.execute("UPDATE meta SET value = :value", before["meta"][0])
 
 
-@pytest.mark.parametrize("field", ["ended", "retried", "lost", "noted", "parked", "resumed", "due", "cancelled"])
+@pytest.mark.parametrize(
+    "field", ["ended", "retried", "lost", "noted", "parked", "resumed", "due", "cancelled", "skipped"]
+)
 def test_a_change_of_a_run_that_does_not_exist_is_refused(runs: SqliteJournal, path: Path, field: str) -> None:
     rows: dict[str, Any] = {
         "ended": ended(77), "retried": retried(77), "lost": lost(77), "noted": noted(77), "parked": parked(77),
         "resumed": (77, 0), "due": (NOW, "", 77), "cancelled": ("cancelled", None, NOW, 77),
+        "skipped": ("why", NOW, 77),
     }  # fmt: skip
     before = dump(path)
     assert refused(runs, writes(routed_to=9, **{field: [rows[field]]})) == one_refused(path)

@@ -10,6 +10,7 @@ from typing import Any
 import apsw
 import pytest
 
+from fanout.core import flow
 from fanout.journal.rows import LiveRun, LostRun
 from fanout.journal.sqlite import SqliteJournal
 from fanout.model import RunState
@@ -93,9 +94,30 @@ def test_a_queued_run_knows_all_that_its_start_needs(runs: SqliteJournal) -> Non
     ]  # fmt: skip
 
 
-def test_the_last_rank_is_that_of_the_newest_run(runs: SqliteJournal) -> None:
-    runs.commit(writes(runs=[new_run(4, rank=NOW + 9)]))
-    assert (runs.last_rank(), runs.last_run_key()) == (NOW + 9, 4)
+def test_the_last_rank_is_when_the_latest_of_the_newest_runs_was_queued(runs: SqliteJournal) -> None:
+    """Its priority is not in it, and that the clock has stepped back since is not either."""
+    runs.commit(writes(runs=[new_run(4, queued_at=NOW + 9, rank=NOW + 600_000), new_run(5, queued_at=NOW - 7)]))
+    assert (runs.last_rank(), runs.last_run_key()) == (NOW + 9, 5)
+
+
+def test_what_is_read_of_a_partition_is_the_same_among_equal_ranks_and_costs_no_more(runs: SqliteJournal) -> None:
+    runs.commit(children(*[new_run(key, function="g", event=-key, rank=5 + key // 3_000) for key in range(10, 3_010)]))
+    looked_up: list[int] = []
+
+    def count() -> bool:
+        looked_up.append(1)
+        return False
+
+    runs._connection.set_progress_handler(count, 10)
+
+    def cost(after: tuple[int, int]) -> int:
+        looked_up.clear()
+        found = runs.queued("g", "", after, 20)
+        assert [each.key for each in found] == [*range(after[1] + 1, min(after[1] + 21, 3_010))]
+        return len(looked_up)
+
+    assert cost((5, 2_950)) <= 1.2 * cost((5, 9))
+    assert [each.key for each in runs.queued("g", "", (5, 2_995), 9)] == [*range(2_996, 3_005)]
 
 
 def test_runs_are_due_when_their_time_has_come_the_earliest_first(runs: SqliteJournal) -> None:
@@ -163,7 +185,7 @@ def test_what_a_dead_engine_left_running_is_queued_again_and_nothing_else_change
     runs.commit(writes(retried=[retried(2, next_attempt=3)], ended=[ended(3)]))
     before = dump(path)
     runs.recover()
-    before["run"][0]["state"] = "queued"
+    before["run"][0] |= {"state": "queued", "partition": flow.begun("")}
     assert dump(path) == before
     runs.recover()
     assert dump(path) == before

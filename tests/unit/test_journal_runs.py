@@ -9,6 +9,7 @@ import pytest
 
 from fanout.errors import JournalError
 from fanout.journal.rows import (
+    Carried,
     EndedRun,
     LostRun,
     NewRun,
@@ -75,7 +76,7 @@ def test_runs_are_made_together_with_the_mark_that_their_event_is_routed(runs: S
         "reason": None, "attempt": 0, "max_attempts": 5, "crashes": 0, "is_suspect": 0, "queued_at": NOW,
         "due_at": None, "started_at": None, "ended_at": None, "output": None, "replay_of": None, "parent": None,
         "parent_step": None, "item": None, "item_key": None, "deadline_at": None, "is_echo": 0, "hold": None,
-        "singleton": None,
+        "singleton": None, "event_name": "app/hello",
     }  # fmt: skip
 
 
@@ -84,7 +85,7 @@ def test_a_child_has_its_parent_its_step_and_its_item(runs: SqliteJournal, path:
     runs.commit(children(child(4, item=7, item_key="ada", deadline_at=NOW + 9)))
     assert run_row(path, 4) == before | {
         "key": 4, "id": "RUN4", "function": "child", "event": -4, "parent": 1, "parent_step": "map", "item": 7,
-        "item_key": "ada", "deadline_at": NOW + 9,
+        "item_key": "ada", "deadline_at": NOW + 9, "event_name": "fanout/function.invoked",
     }  # fmt: skip
 
 
@@ -241,7 +242,7 @@ def test_all_kinds_of_changes_share_one_commit(runs: SqliteJournal, path: Path) 
             events=[event_row(-6, "fanout/function.invoked"), event_row(None)],
             runs=[new_run(4), new_run(5, function="f1", replay_of=1), child(6)],
             waits=[wait(1, "w")],
-            carried=[(5, 1)],
+            carried=[Carried(5, 1)],
             maps={(1, "map"): map_row()},
             noted=[noted(1)],
             running=[step(1, "going", "running")],

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fanout.errors import JournalError
-from fanout.journal.rows import DueStep, ResolvedStep, StepRow
+from fanout.journal.rows import Carried, DueStep, ResolvedStep, StepRow
 from fanout.journal.sqlite import SqliteJournal
 from fanout.journal.writes import Writes
 from fanout.model import Failure, StepKind, StepState
@@ -80,13 +80,16 @@ def test_a_step_goes_on_from_attempt_to_attempt_until_it_is_completed(runs: Sqli
     row = {
         "run": 1, "key": "s", "kind": "run", "branch": "", "state": "retrying", "position": 1, "attempts": 1,
         "output": None, "started_at": NOW + 10, "ended_at": NOW + 20, "due_at": NOW + 25, "is_unreached": 0,
+        "attempted_at": None,
     }  # fmt: skip
     assert dump(path)["step"] == [row]
     runs.commit(writes(running=[step(1, "s", "running", attempts=0, started_at=NOW + 30)]))
     assert dump(path)["step"] == [row | {"state": "running", "ended_at": None, "due_at": None}]
     runs.commit(writes(steps=[step(1, "s", "completed", 9, attempts=2, started_at=NOW + 30, ended_at=NOW + 40)]))
     assert dump(path)["step"] == [
-        row | {"state": "completed", "attempts": 2, "output": '"kept"', "ended_at": NOW + 40, "due_at": None}
+        row
+        | {"state": "completed", "attempts": 2, "output": '"kept"', "ended_at": NOW + 40, "due_at": None}
+        | {"attempted_at": NOW + 30}
     ]
 
 
@@ -199,7 +202,7 @@ def test_a_replay_carries_what_was_completed_and_nothing_else(runs: SqliteJourna
     runs.commit(writes(steps=[*kept, *left], running=[step(1, "h", "running", 5)]))
     runs.commit(writes(ended=[ended(1, "failed")], unreached=[(1, "a")]))
     before = [row for row in dump(path)["step"] if row["run"] == 1]
-    runs.commit(writes(runs=[new_run(4, replay_of=1)], carried=[(4, 1)]))
+    runs.commit(writes(runs=[new_run(4, replay_of=1)], carried=[Carried(4, 1)]))
     after = dump(path)["step"]
     assert [row for row in after if row["run"] == 1] == before
     assert [row for row in after if row["run"] == 4] == [row | {"run": 4, "is_unreached": 0} for row in before[:3]]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from fanout.events import NewEvent
+from fanout.journal.appender import AcceptedEvent
 from fanout.journal.heard import Heard, Hearer
-from fanout.journal.rows import AcceptedEvent
 from fanout.model import RunState
 from tests.unit.filled import NOW, Filled, event_id, filled, run_id
 from tests.unit.test_reader_family import Spy

@@ -12,8 +12,18 @@ import pytest
 from fanout.commands import reasons
 from fanout.commands.queue_reasons import Reason
 from fanout.core import flow
+from fanout.core.places import TICKS
 from fanout.engine.lock import EngineLock
-from fanout.model import BatchRule, ConcurrencyRule, CronTrigger, DebounceRule, FlowRules, Overlap, ThrottleRule
+from fanout.model import (
+    BatchRule,
+    ConcurrencyRule,
+    CronTrigger,
+    DebounceRule,
+    FlowRules,
+    FunctionSpec,
+    Overlap,
+    ThrottleRule,
+)
 from tests.unit.filled import NOW, Filled, filled, run_id
 from tests.unit.specs import add, spec
 
@@ -90,6 +100,43 @@ class TestQueued:
         queued(journal, 1)
         assert why(journal).words == "waits: the code has no function `f` any more"
 
+    @pytest.mark.parametrize(
+        ("old", "now", "words", "hint"),
+        [
+            (
+                spec("billing/f", app="billing"),
+                spec("shop/g", app="shop"),
+                "waits: the code has no function `billing/f` any more, nor an app `billing`",
+                "it goes on when fanout.toml has the app again, by this id; `fanout cancel` ends it",
+            ),
+            (
+                spec("shop/f", app="shop"),
+                spec("shop/g", app="shop"),
+                "waits: the code has no function `shop/f` any more",
+                "it goes on when the code has it again; `fanout cancel` ends it",
+            ),
+            (
+                spec("shop/f", app="shop"),
+                spec("f", app="shop"),
+                "waits: the code has no function `shop/f` any more",
+                "`f` goes by its old id, and this goes on, where fanout.toml has `[[apps]]`, not one `[app]`",
+            ),
+            (
+                spec("f", app="shop"),
+                spec("shop/f", app="shop"),
+                "waits: the code has no function `f` any more",
+                "`shop/f` goes by its old id, and this goes on, where fanout.toml has one `[app]`, not `[[apps]]`",
+            ),
+        ],
+    )
+    def test_a_function_whose_app_is_another(
+        self, journal: Filled, old: FunctionSpec, now: FunctionSpec, words: str, hint: str
+    ) -> None:
+        add(journal, old, is_present=False)
+        add(journal, now)
+        queued(journal, 1, old.id)
+        assert why(journal) == Reason("no-function", words, hint=hint)
+
     def test_an_app_that_could_not_be_loaded(self, journal: Filled) -> None:
         add(journal, spec("other"))
         add(journal, spec("f", app="billing"), loaded_at=NOW - 1)
@@ -137,9 +184,18 @@ class TestQueued:
 
     def test_the_tick_before(self, journal: Filled) -> None:
         add(journal, spec("f", triggers=(CronTrigger("@hourly"),), overlap=Overlap.QUEUE))
-        journal.run(11, "f", 1, "running")
-        queued(journal, 1)
-        assert why(journal).words == "waits for the tick before: held by 0000000011"
+        ticks: dict[str, Any] = {"partition": flow.partition((), None, is_sequence=True), "singleton": TICKS}
+        queued(journal, 2, **ticks)
+        assert why(journal, 2).words == "is queued behind 1 run"
+        journal.run(11, "f", 1, "waiting", started_at=NOW, due_at=LATER, **ticks)
+        assert why(journal, 2) == Reason(
+            "tick-before",
+            "waits for the end of the tick before: 0000000011",
+            held_by=(run_id(11),),
+            ahead=1,
+        )
+        queued(journal, 1, first=3)
+        assert why(journal, 3).words == "is next: it begins as soon as a worker has a free slot"
 
     def test_a_throttle(self, journal: Filled) -> None:
         rule = ThrottleRule(6, 60_000, key="event.data.account")

@@ -35,6 +35,9 @@ functions = [
 #[journal]
 # The file that remembers every event, run and step. Relative paths begin at this file's folder.
 #path = ".fanout/journal.db"
+# How long runs that are over stay in it, with all that belongs to them: at least an hour, or "never" to remove none.
+#keep_completed = "7d"
+#keep_failed = "30d"
 
 #[pool]
 # Worker processes, 1 to 1024. Left out, one for each CPU.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fanout.core import flow
 from fanout.engine.roster import Active
 from fanout.engine.tick import Tick
 from fanout.journal.rows import (
@@ -84,7 +85,7 @@ def test_a_failed_attempt_of_a_step_is_written_with_its_failure(due_at: int | No
     failed = StepFailed(1, "s", "0a:1", 3, 4, FAILURE, 10, 20, True, None)
     tick.step_failed(active(), failed, 25, due_at=due_at)
     assert tick.writes.steps == [step(state, attempts=4, ended_at=20, due_at=due_at)]
-    assert tick.writes.failures == [FailureRow(101, "s", 3, "ValueError", "no", "Traceback", 25)]
+    assert tick.writes.failures == [FailureRow(101, "s", 3, "ValueError", "no", "Traceback", 25, 10)]
 
 
 def test_a_running_step_is_only_shown() -> None:
@@ -112,7 +113,7 @@ def test_a_step_that_asks_for_what_cannot_be_has_failed_and_its_worker_is_told()
     tick, one = Tick(), active()
     tick.step_refused(one, waits(Invoke("g", "{}", None)), FAILURE, 25)
     assert tick.writes.steps == [step("failed", "invoke", ended_at=25)]
-    assert tick.writes.failures == [FailureRow(101, "s", 0, "ValueError", "no", "Traceback", 25)]
+    assert tick.writes.failures == [FailureRow(101, "s", 0, "ValueError", "no", "Traceback", 25, 10)]
     assert tick.changed == [(one, "s")]
 
 
@@ -147,8 +148,9 @@ def test_a_parked_run_is_known_as_it_will_be_when_it_is_queued_again() -> None:
 def test_a_lost_run_is_queued_again_with_its_charges_and_no_longer_fresh() -> None:
     tick, one = Tick(), active()
     tick.requeue(one)
-    assert tick.writes.lost == [LostRun(1, True, 70, 970, 101, 2)]
-    assert tick.ready == [one.run._replace(started_at=70, is_fresh=False)]
+    partition = flow.begun(one.run.partition)
+    assert tick.writes.lost == [LostRun(1, True, 70, 970, 101, 2, partition)]
+    assert tick.ready == [one.run._replace(partition=partition, started_at=70, is_fresh=False)]
 
 
 def test_a_run_that_is_queued_again_or_retried_is_not_made_ready_by_its_steps_as_well() -> None:

@@ -259,7 +259,7 @@ def test_replays_are_told_from_what_they_replay(journal: Filled) -> None:
     journal.run(2, "f", 1, replay_of=1)
     assert drawn(journal, 80) == (
         "app/go  01E00000000000000000000001\n"
-        "├── ✗ f     8 ms\n"
+        "├── ✗ f     8 ms  replayed by 0000000002\n"
         "│     ValueError: no\n"
         "└── ✓ f     8 ms  replay of 0000000001\n"
     )

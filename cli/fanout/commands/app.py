@@ -17,18 +17,23 @@ COMMANDS = {
     "send": "Send events and wait for all that they cause.",
     "invoke": "Run one function by hand and print what it returns.",
     "runs": "List runs, or show one with its steps, attempts and errors.",
+    "logs": "Show what a run has printed and logged, and follow it.",
+    "events": "List events, or show one with its data and its runs.",
     "trace": "Show all that an event caused: runs, their events and children.",
     "replay": "Run failed runs again; steps that completed are not repeated.",
     "why": "Say what a run waits for, or what became of it.",
     "cancel": "End runs that go on or wait, and those that they have invoked.",
-    "functions": "List functions, or pause and resume them.",
+    "stats": "Show how many runs there were, how long they took, and what failed.",
+    "graph": "Show which events lead to which functions, and on.",
+    "functions": "List functions, show one, or pause and resume them.",
     "cron": "Show schedules and their next ticks, or run them.",
+    "journal": "Show its size, check it, remove what is old, copy or export it.",
     "serve": "Run the engine in the foreground until Ctrl-C.",
 }
 
 
 def application(arguments: list[str]) -> typer.Typer:
-    """The application with the called command, or with all of them where help needs them."""
+    """The application with the called command, or with the names of all where none was."""
     app = typer.Typer(
         name="fanout",
         add_completion=False,
@@ -49,9 +54,16 @@ def application(arguments: list[str]) -> typer.Typer:
             raise typer.Exit
 
     called = next((argument for argument in arguments if not argument.startswith("-")), None)
-    for name in [called] if called in COMMANDS else COMMANDS:
-        import_module(f"fanout.commands.{name}").register(app, COMMANDS[str(name)])
+    if called in COMMANDS:
+        import_module(f"fanout.commands.{called}").register(app, COMMANDS[called])
+    else:
+        for name, help_ in COMMANDS.items():
+            app.command(name=name, help=help_)(_unread)
     return app
+
+
+def _unread() -> None:
+    """Stands for a command that was not called: to list it, its name and its help are enough."""
 
 
 def run(arguments: list[str]) -> None:

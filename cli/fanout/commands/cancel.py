@@ -8,6 +8,7 @@ import typer
 
 from fanout.client import Client
 from fanout.commands import report, text, waiting
+from fanout.commands.project import project
 from fanout.errors import UsageError
 from fanout.journal.family import Watched
 from fanout.journal.sqlite_reader import JournalReader
@@ -23,7 +24,7 @@ def cancel(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
 ) -> None:
-    settings = waiting.project(config)
+    settings = project(config)
     with JournalReader(settings.journal) as reader:
         chosen = list(dict.fromkeys(_live(reader, id_) for id_ in runs))
     asked_at = text.now()

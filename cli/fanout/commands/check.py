@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from fanout.commands import report, text, waiting
+from fanout.commands import report, text
 from fanout.commands.app import say
 from fanout.commands.cron_pages import ticks_after
 from fanout.commands.function_words import cron_triggers, schedule_in_words, triggers_in_words
+from fanout.commands.project import project
 from fanout.commands.text import count, printable
 from fanout.config import App, Config
 from fanout.core.mentions import Mentions, is_heard, mentions, unreached
@@ -42,7 +43,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
 ) -> None:
-    settings = waiting.project(config)
+    settings = project(config)
     described = describe(settings, on_output=lambda line: say(printable(line)))
     functions = [spec for each in described for spec in each.functions]
     problems = [

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from fanout.commands import cron_pages, cron_run, cron_trigger, loading, report, text, waiting
+from fanout.commands import cron_pages, cron_run, cron_trigger, loading, report, text
 from fanout.commands.app import say
 from fanout.commands.function_words import cron_triggers
+from fanout.commands.project import project
 from fanout.engine import lock
 from fanout.errors import UsageError
 from fanout.journal.sqlite_reader import JournalReader
@@ -27,7 +28,7 @@ def register(app: typer.Typer, help_: str) -> None:
 
 @cron_app.command(name="list", help="All schedules, with the last tick of each and the next one.")
 def list_schedules(as_json: Json = False, config: ConfigPath = None) -> None:
-    settings = waiting.project(config)
+    settings = project(config)
     found = loading.functions_now(settings)
     now = text.now()
     with JournalReader(settings.journal) as reader:
@@ -49,7 +50,7 @@ def next_ticks(
     as_json: Json = False,
     config: ConfigPath = None,
 ) -> None:
-    known = loading.function_named(loading.functions_now(waiting.project(config)), function)
+    known = loading.function_named(loading.functions_now(project(config)), function)
     triggers, now = cron_triggers(known.spec), text.now()
     if not triggers:
         hint = f"`fanout invoke {text.printable(function)}` runs it by hand"

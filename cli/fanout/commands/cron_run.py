@@ -14,6 +14,7 @@ from fanout.commands.app import say
 from fanout.commands.function_words import cron_triggers
 from fanout.commands.loading import LoadWarnings
 from fanout.commands.main import take_early_engine
+from fanout.commands.project import project
 from fanout.config import Config
 from fanout.engine import lock
 from fanout.engine.local import LocalEngine
@@ -30,7 +31,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
     config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
 ) -> None:
-    settings = waiting.project(config)
+    settings = project(config)
     with take_early_engine() or _engine(settings) as own:
         own.pool.on_output = lambda line: say(text.printable(line))
         engine = own.open(is_development=False)

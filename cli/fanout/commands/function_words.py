@@ -64,6 +64,22 @@ def settings_in_words(spec: FunctionSpec) -> list[str]:
     return [*_limits(spec.flow), *_orders(spec.flow), *_endings(spec), *_of_schedules(spec)]
 
 
+def all_settings(spec: FunctionSpec) -> Iterator[tuple[str, str, bool]]:
+    """All that hold for a function: (name, words, whether it is the default); rules that it has not are not there."""
+    usual = _DEFAULTS
+    yield "retries", f"{spec.retries}", spec.retries == usual.retries
+    backoff = "15s, 30s, 1m and on up to 2h" if spec.backoff is None else _backoff(spec.backoff)
+    yield "backoff", backoff, spec.backoff is None
+    said = [*_limits(spec.flow), *_orders(spec.flow), *_endings(spec)]
+    for words in said:
+        if not words.startswith(("retries ", "backoff ")):
+            yield "settings", words, False
+    if cron_triggers(spec):
+        most = f" up to {spec.catchup_limit:,}" if spec.catchup is Catchup.ALL else ""
+        yield "catchup", f"{spec.catchup}{most}", spec.catchup is usual.catchup
+        yield "overlap", str(spec.overlap), spec.overlap is usual.overlap
+
+
 def _limits(rules: FlowRules) -> Iterator[str]:
     for each in rules.concurrency:
         yield f"concurrency {each.limit:,}{_on(each.key)}{' in the app' if each.scope == 'app' else ''}"

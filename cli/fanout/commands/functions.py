@@ -1,28 +1,21 @@
-"""`fanout functions`: what the code has, and which of it is paused."""
+"""`fanout functions`: what the code has, how it fares, and which of it is paused."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from fanout.client import Client
-from fanout.commands import loading, report, text, waiting
+from fanout.commands import function_page, loading, report, text, waiting
 from fanout.commands.app import say
-from fanout.commands.function_words import settings_in_words, settings_json, trigger_json, triggers_in_words
+from fanout.commands.project import project
 from fanout.config import Config
 from fanout.errors import NotFoundError
 from fanout.journal.family import Watched
 from fanout.journal.functions import KnownFunction, RunCounts
 from fanout.journal.sqlite_reader import JournalReader
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
-
-_NARROW = 70
-"""Columns below which each function has lines of its own instead of a row."""
 _MOST_COUNTED = 100_000
 """Runs are counted among the newest so many: more would take long, and say little."""
 
@@ -41,22 +34,41 @@ def register(app: typer.Typer, help_: str) -> None:
 def list_functions(context: typer.Context, as_json: Json = False, config: ConfigPath = None) -> None:
     if context.invoked_subcommand is not None:
         return
-    settings = waiting.project(config)
+    settings = project(config)
     found = loading.functions_now(settings)
     with JournalReader(settings.journal) as reader:
         counts = reader.run_counts(_MOST_COUNTED)
+        figures = {each.function: each for each in reader.function_figures(_MOST_COUNTED)}
     # Of those that are gone, the ones whose runs wait for them still matter.
     shown = [each for each in found if each.is_present or _has_live(each, counts)]
     if as_json:
-        report.print_json(page_json(shown, counts))
+        report.print_json(function_page.list_json(shown, counts, figures))
         return
-    print_page(report.console(), shown, counts)
+    function_page.print_list(report.console(), shown, figures)
     if not counts.is_whole:
         say(f"hint: runs are counted among the newest {counts.counted:,}")
 
 
 def _has_live(known: KnownFunction, counts: RunCounts) -> bool:
     return any(not state.is_final for state in counts.by_function.get(known.spec.id, ()))
+
+
+@functions_app.command(name="show", help="One function with all of its settings, its steps and how its runs fared.")
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its id.", show_default=False)],
+    as_json: Json = False,
+    config: ConfigPath = None,
+) -> None:
+    settings = project(config)
+    _check(settings, [name])
+    with JournalReader(settings.journal) as reader:
+        known = loading.function_named(reader.functions(), name)
+        counts = reader.run_counts(_MOST_COUNTED)
+        found = {each.function: each for each in reader.function_figures(_MOST_COUNTED)}
+    if as_json:
+        report.print_json(function_page.function_json(known, counts, found.get(name)))
+        return
+    function_page.print_page(report.console(), known, found.get(name))
 
 
 @functions_app.command(
@@ -72,7 +84,7 @@ def resume(names: Names, as_json: Json = False, config: ConfigPath = None) -> No
 
 
 def _ask(kind: str, names: list[str], *, as_json: bool, config: str | None) -> None:
-    settings = waiting.project(config)
+    settings = project(config)
     chosen = list(dict.fromkeys(names))
     _check(settings, chosen)
 
@@ -101,79 +113,3 @@ def _check(settings: Config, names: list[str]) -> None:
         found = loading.functions_now(settings)
         for name in names:
             loading.function_named(found, name)
-
-
-# For people.
-
-
-def print_page(out: Console, functions: list[KnownFunction], counts: RunCounts) -> None:
-    """A row for each function, or on a narrow terminal a few lines."""
-    from rich.table import Table  # lazy: `--json` doesn't draw
-    from rich.text import Text
-
-    if out.width < _NARROW:
-        for known in functions:
-            name, *marks = _name(known)
-            out.print(name, soft_wrap=True)
-            lines = [*triggers_in_words(known.spec), *settings_in_words(known.spec), *_runs(known, counts)]
-            for line in (*marks, *map(Text, lines)):
-                out.print(Text("  ").append(line), soft_wrap=True)
-        return
-    table = Table(box=None, pad_edge=False, show_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for heading in ("function", "started by", "settings", "runs"):
-        table.add_column(heading, overflow="fold")
-    for known in functions:
-        table.add_row(
-            Text("\n").join(_name(known)),
-            *(Text("\n".join(each)) for each in (triggers_in_words(known.spec), settings_in_words(known.spec))),
-            Text("\n".join(_runs(known, counts))),
-        )
-    out.print(table)
-
-
-def _name(known: KnownFunction) -> Iterator[Text]:
-    """Its id, and what keeps its runs from being started."""
-    from rich.text import Text
-
-    yield Text(text.printable(known.spec.id), style="" if known.is_present else "dim")
-    if not known.is_present:
-        yield Text("not in the code", style="dim")
-    elif known.is_stale:
-        yield Text("could not be loaded", style="bold red")
-    if known.paused_at is not None:
-        yield Text(f"paused since {text.clock(known.paused_at)}", style="yellow")
-
-
-def _runs(known: KnownFunction, counts: RunCounts) -> list[str]:
-    return [said for said, _ in text.states(counts.by_function.get(known.spec.id, {}))]
-
-
-# JSON.
-
-
-def page_json(functions: list[KnownFunction], counts: RunCounts) -> dict[str, Any]:
-    return {
-        "functions": [_json(known, counts) for known in functions],
-        "runs_counted": counts.counted,
-        "are_all_runs_counted": counts.is_whole,
-    }
-
-
-def _json(known: KnownFunction, counts: RunCounts) -> dict[str, Any]:
-    spec = known.spec
-    return {
-        "id": spec.id,
-        "name": spec.name,
-        "app": spec.app,
-        "module": spec.module,
-        "qualname": spec.qualname,
-        "file": spec.file,
-        "line": spec.line,
-        "is_present": known.is_present,
-        "is_loadable": not known.is_stale,
-        "loaded_at": known.loaded_at,
-        "paused_at": known.paused_at,
-        "triggers": [trigger_json(spec, trigger) for trigger in spec.triggers],
-        "settings": settings_json(spec),
-        "runs": dict(counts.by_function.get(spec.id, {})),
-    }

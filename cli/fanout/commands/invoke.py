@@ -12,6 +12,7 @@ from fanout.client import Client
 from fanout.commands import report, waiting
 from fanout.commands.app import say
 from fanout.commands.inputs import DATA_HELP, event_with
+from fanout.commands.project import project
 from fanout.commands.text import nearest, printable
 from fanout.engine.local import Ending
 from fanout.errors import NotFoundError
@@ -39,7 +40,7 @@ def invoke(
     config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
 ) -> None:
     began = time.monotonic()
-    settings = waiting.project(config)
+    settings = project(config)
     # What an event's data may be, an invocation's may be; its name is the engine's own affair.
     text = event_with("invoked", data).data
 

@@ -8,12 +8,13 @@ import msgspec
 
 from fanout.commands import text
 from fanout.core import flow
-from fanout.engine.limits import THROTTLE, Place, places_of
+from fanout.core.places import THROTTLE, TICKS, Place, places_of
 from fanout.journal.functions import Queued
 from fanout.journal.sqlite_functions import MOST_AHEAD
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import ConcurrencyRule, FunctionSpec, Run, ThrottleRule
 
+TICK_BEFORE = "tick-before"
 _MOST_NAMED = 3
 
 
@@ -36,27 +37,33 @@ def reason(reader: JournalReader, run: Run, spec: FunctionSpec | None, now: int)
     queued = reader.queued(run.key)
     found = None
     if spec is not None:
-        found = _full(reader, spec, queued)
+        found = _behind(reader, spec, queued) or _full(reader, spec, queued)
         if found is None and spec.flow.throttle is not None and not queued.has_begun:
             found = _throttled(reader, spec, spec.flow.throttle, queued, now)
     return found or _in_line(queued)
+
+
+def _behind(reader: JournalReader, spec: FunctionSpec, queued: Queued) -> Reason | None:
+    """Of a tick's run: the run of the tick before, until that is over."""
+    if queued.has_begun or not flow.is_sequence(queued.partition):
+        return None
+    going = tuple(reader.going(spec.id, TICKS))
+    if not going:
+        return None
+    words = f"waits for the end of the tick before: {_named(going)}"
+    return Reason(TICK_BEFORE, words, held_by=going, ahead=queued.ahead)
 
 
 def _full(reader: JournalReader, spec: FunctionSpec, queued: Queued) -> Reason | None:
     """The first of the places that it needs which others have all of."""
     places = list(places_of(spec, queued.partition))
     holders = _holders(reader) if places else {}
-    # Behind the places of the rules there may be one more, for the function as a schedule.
-    rules: list[ConcurrencyRule | None] = [*spec.flow.concurrency, None]
-    for (place, limit), rule in zip(places, rules, strict=False):
+    for (place, limit), rule in zip(places, spec.flow.concurrency, strict=False):
         held_by = tuple(holders.get(place, ()))
         if len(held_by) < limit:
             continue
-        if place.rule == "cron" or rule is None:
-            words = "waits for the tick before"
-        else:
-            slots = "the only slot" if limit == 1 else f"1 of {limit:,} slots"
-            words = f"waits for {slots} of {_owner(spec, rule)}{key_in_words(rule.key, place.key)}"
+        slots = "the only slot" if limit == 1 else f"1 of {limit:,} slots"
+        words = f"waits for {slots} of {_owner(spec, rule)}{key_in_words(rule.key, place.key)}"
         return Reason("concurrency", f"{words}: held by {_named(held_by)}", held_by=held_by, ahead=queued.ahead)
     return None
 

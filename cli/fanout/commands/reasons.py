@@ -10,7 +10,7 @@ from fanout.engine import lock
 from fanout.journal.awaited import Awaited, Children
 from fanout.journal.functions import Collected, KnownFunction
 from fanout.journal.sqlite_reader import JournalReader
-from fanout.model import NO_RULES, Run, RunState, Step, StepKind, StepState
+from fanout.model import NO_RULES, FunctionSpec, Run, RunState, Step, StepKind, StepState
 
 _MOST_STEPS = 3
 _CARRIED_ON = "no engine is running: `fanout serve` carries it on, or the next `fanout send`"
@@ -68,8 +68,7 @@ def held_up_as_a_whole(reader: JournalReader, known: KnownFunction) -> Reason | 
     """What keeps all runs of a function from being started."""
     name = text.printable(known.spec.id)
     if not known.is_present:
-        words = f"waits: the code has no function `{name}` any more"
-        return Reason("no-function", words, hint="it goes on when the code has it again; `fanout cancel` ends it")
+        return _without_code(known.spec, [each.spec for each in reader.functions() if each.is_present])
     if known.is_stale:
         words = f"waits: app `{text.printable(known.spec.app)}` could not be loaded"
         why = "the engine's output says why" if has_engine(reader) else "`fanout functions` says why"
@@ -78,6 +77,22 @@ def held_up_as_a_whole(reader: JournalReader, known: KnownFunction) -> Reason | 
         words = f"waits: its function is paused since {text.clock(known.paused_at)}"
         return Reason("paused", words, hint=f"`fanout functions resume {name}` lets it go on")
     return None
+
+
+def _without_code(spec: FunctionSpec, present: list[FunctionSpec]) -> Reason:
+    words = f"waits: the code has no function `{text.printable(spec.id)}` any more"
+    goes_on = "it goes on when the code has it again; `fanout cancel` ends it"
+    has_prefix = spec.id != spec.local_id
+    # Of an app that is renamed, or was the only one: its functions are the same, but not their ids.
+    now = next((text.printable(each.id) for each in present if each.local_id == spec.local_id), None)
+    if has_prefix and all(each.app != spec.app for each in present):
+        words += f", nor an app `{text.printable(spec.app)}`"
+        goes_on = "it goes on when fanout.toml has the app again, by this id; `fanout cancel` ends it"
+    elif now is not None and has_prefix:
+        goes_on = f"`{now}` goes by its old id, and this goes on, where fanout.toml has `[[apps]]`, not one `[app]`"
+    elif now is not None:
+        goes_on = f"`{now}` goes by its old id, and this goes on, where fanout.toml has one `[app]`, not `[[apps]]`"
+    return Reason("no-function", words, hint=goes_on)
 
 
 # Waiting.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -13,10 +14,9 @@ import msgspec
 from fanout.commands import heard as heard_
 from fanout.commands import text
 from fanout.commands.app import say
-from fanout.commands.tree import tree
+from fanout.journal.appender import AcceptedEvent
 from fanout.journal.family import Family, Watched, live
 from fanout.journal.heard import Heard
-from fanout.journal.rows import AcceptedEvent
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import Failure, Run, RunState, Step
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _REFRESH_S = 0.125
+_PIPE_WIDTH = 200
 _MOST_LIVE_RUNS = 2_000
 _MOST_LINES = 100
 MOST_MEMBERS = 200_000
@@ -78,9 +79,11 @@ class LiveReport:
     def _drawn(self, reader: JournalReader, console: Console) -> RenderableType:
         from rich.console import Group
 
-        counts = reader.counts(self._watched)
-        if sum(counts.values()) > _MOST_LIVE_RUNS:
-            return counts_line(counts)
+        counts, asked = reader.counts(self._watched), len(self._watched.replayed)
+        if max(asked, sum(counts.values())) > _MOST_LIVE_RUNS:
+            return counts_line(counts, asked)
+        from fanout.commands.tree import tree  # lazy: who only lists draws none
+
         family = reader.family(self._watched, limit=MOST_MEMBERS)
         width, height = console.size
         return Group(*tree(family, reader.runs_with_steps, width, most_lines=max(4, height - 2)))
@@ -98,15 +101,18 @@ class LiveReport:
 def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    # Rich takes a pipe for a terminal of 80 columns; whoever reads one has no edge, and wants whole names.
+    is_pipe = not (sys.stderr if stderr else sys.stdout).isatty() and not os.environ.get("COLUMNS")
+    width = _PIPE_WIDTH if is_pipe else None
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False, width=width)
 
 
-def counts_line(counts: Mapping[RunState, int]) -> Text:
-    """One line where a tree would not fit."""
+def counts_line(counts: Mapping[RunState, int], asked: int = 0) -> Text:
+    """One line where a tree would not fit; `asked`: so many runs there will be at least."""
     from rich.text import Text
 
-    total = sum(counts.values())
-    line = Text(f"{total - live(counts):,} of {text.count(total, 'run')} done", no_wrap=True)
+    total = max(asked, sum(counts.values()))
+    line = Text(f"{sum(counts.values()) - live(counts):,} of {text.count(total, 'run')} done", no_wrap=True)
     for state, number in sorted(counts.items()):
         line.append(f"  {text.symbol(state)} {number:,} {state}", style=text.style(state))
     return line
@@ -124,6 +130,8 @@ def print_report(
 ) -> None:
     """The tree, what ran and what failed, what else was done, an output that is wanted, and what to do next."""
     from rich.console import Group
+
+    from fanout.commands.tree import tree  # lazy: as above
 
     out = console()
     if family.events:
@@ -193,6 +201,7 @@ def run_json(run: Run, *, has_steps: bool = True) -> dict[str, Any]:
         "output": run.output,
         "error": failure_json(run.error),
         "replay_of": run.replay_of,
+        "replayed_by": run.replayed_by,
         "parent": run.parent,
     }
     return said | ({"steps": [step_json(step) for step in run.steps]} if has_steps else {})

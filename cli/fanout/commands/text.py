@@ -53,8 +53,12 @@ def printable(text: str, *, keep_lines: bool = False) -> str:
 
 
 def first_line(text: str, width: int = 200) -> str:
-    line = printable(text.strip().split("\n", 1)[0])
-    return line if len(line) <= width else line[: width - 1] + "…"
+    return cut(printable(text.strip().split("\n", 1)[0]), width)
+
+
+def cut(said: str, width: int) -> str:
+    """As much of it as there is room for, and a sign if that is not all."""
+    return said if len(said) <= width else said[: max(0, width - 1)] + drawn("…", "~")
 
 
 def as_run_state(state: RunState | StepState) -> RunState:

@@ -8,8 +8,8 @@ import typer
 
 from fanout.commands import report, text
 from fanout.commands.app import say
+from fanout.commands.project import project
 from fanout.commands.tree import Traced, tree
-from fanout.commands.waiting import project
 from fanout.journal.family import Family, FamilyEvent, FamilyRun, Member
 from fanout.journal.sqlite_reader import JournalReader
 

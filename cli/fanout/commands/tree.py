@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from fanout.commands import layout, text
@@ -105,19 +105,26 @@ class _Drawing:
             drawn.append(f"  {took}", style="dim")
         if self._traced is not None:
             drawn.append(f"  {text.short_id(run.id)}", style="dim")
-        if run.due_at is not None:
-            drawn.append(f"  until {text.clock(run.due_at, is_short=self._is_narrow)}", style="yellow")
-        if run.attempts > 1:
-            drawn.append(f"  {run.attempts} attempts", style="yellow")
-        if run.reason is not None and run.state in (RunState.SKIPPED, RunState.CANCELLED):
-            drawn.append(f"  {text.first_line(run.reason)}", style="dim")
-        if run.replay_of is not None:
-            drawn.append(f"  replay of {text.short_id(run.replay_of)}", style="dim")
+        for said, style in self._facts(run):
+            drawn.append(f"  {said}", style=style)
         for step in run.steps:
             drawn.append(f"  {text.symbol(step.state)}", style=text.style(step.state))
             drawn.append(f" {text.printable(step.name)}")
             if step.attempts > 1:
                 drawn.append(f" ({step.attempts} attempts)", style="yellow")
+
+    def _facts(self, run: Run) -> Iterator[tuple[str, str]]:
+        """What there is to know of the run besides its state, each with its style."""
+        if run.due_at is not None:
+            yield f"until {text.clock(run.due_at, is_short=self._is_narrow)}", "yellow"
+        if run.attempts > 1:
+            yield f"{run.attempts} attempts", "yellow"
+        if run.reason is not None and run.state in (RunState.SKIPPED, RunState.CANCELLED):
+            yield text.first_line(run.reason), "dim"
+        if run.replay_of is not None:
+            yield f"replay of {text.short_id(run.replay_of)}", "dim"
+        if run.replayed_by is not None:
+            yield f"replayed by {text.short_id(run.replayed_by)}", "dim"
 
     def _offset(self, at: int | None) -> str:
         if at is None or self._traced is None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import msgspec
 
-from fanout import config as config_
 from fanout.client import Client
 from fanout.commands import waits
 from fanout.commands.app import say
@@ -55,11 +54,6 @@ class Waited:
         """There are some of the latter."""
 
 
-def project(explicit: str | None) -> Config:
-    """The project's settings: of `--config`, of FANOUT_CONFIG, or of the nearest fanout.toml."""
-    return config_.load(config_.find(Path.cwd(), explicit))
-
-
 def put_and_wait(config: Config, put: Put, *, timeout_s: float | None, is_quiet: bool) -> tuple[Watched, Waited]:
     """Put something into the journal by `put`, which is called once, and wait for what it says to watch."""
     waited = Waited()
@@ -99,7 +93,7 @@ def _run(
 ) -> Watched:
     """Be the engine. Nothing is put into the journal before the code has been loaded."""
     own.pool.on_output = lambda line: say(printable(line))
-    engine = own.open(is_development=True)
+    engine = own.open(is_development=True, has_schedules=False)
     own.load()
     if watched is None:
         _say_left_over(own.config.journal)
@@ -165,7 +159,7 @@ def _answer(own: LocalEngine, put: Put, watched: Watched | None) -> None:
     # No slots: whatever else is in the journal stays there.
     own.config = msgspec.structs.replace(own.config, slots=0)
     own.pool.on_output = lambda line: say(printable(line))
-    own.open(is_development=False)
+    own.open(is_development=False, has_schedules=False)
     with Client(own.config.journal) as client:
         asked = watched or put(client)
     try:

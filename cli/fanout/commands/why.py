@@ -8,7 +8,7 @@ import typer
 
 from fanout.commands import reasons, report, text
 from fanout.commands.app import say
-from fanout.commands.waiting import project
+from fanout.commands.project import project
 from fanout.journal.sqlite_reader import JournalReader
 
 

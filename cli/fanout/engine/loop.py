@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from fanout.core.retention import Keep
 from fanout.engine.admission import Admission
 from fanout.engine.apps import Apps
 from fanout.engine.attempts import Attempts
@@ -18,6 +19,7 @@ from fanout.engine.dispatch import Dispatch
 from fanout.engine.limits import FreeSlot, Limits
 from fanout.engine.parking import Parking
 from fanout.engine.pool import Lost, Pool
+from fanout.engine.pruning import Pruning
 from fanout.engine.queue import ReadyQueue
 from fanout.engine.requests import Requests
 from fanout.engine.roster import Roster
@@ -28,6 +30,7 @@ from fanout.engine.timers import Timers
 from fanout.engine.waits import Waits
 from fanout.errors import LoadError
 from fanout.journal import DUPLICATE_WINDOW_MS, Journal
+from fanout.journal.pruning import Removing
 from fanout.journal.rows import StoredEvent
 from fanout.journal.writes import Writes
 from fanout.model import FunctionSpec, StepKind
@@ -54,17 +57,30 @@ class Bell(Protocol):
 class Settings:
     """What an engine may be told.
 
-    `retry_delay_ms` replaces every backoff, in development. `park_ms`: how long executions whose branches all wait
-    are kept in their worker.
+    `has_prefixes`: the ids of functions begin with their app's. `retry_delay_ms` replaces every backoff, in
+    development. `park_ms`: how long executions whose branches all wait are kept in their worker. `keep`: how long what
+    is over is kept in the journal; None is for ever. `has_schedules`: cron triggers tick, which would keep an engine
+    that is there for one command from ending.
     """
 
     def __init__(
-        self, *, processes: int, slots: int, retry_delay_ms: int | None = None, park_ms: int = DEFAULT_PARK_MS
+        self,
+        *,
+        processes: int,
+        slots: int,
+        has_prefixes: bool = False,
+        retry_delay_ms: int | None = None,
+        park_ms: int = DEFAULT_PARK_MS,
+        keep: Keep | None = None,
+        has_schedules: bool = True,
     ) -> None:
         self.processes = processes
+        self.has_prefixes = has_prefixes
         self.slots = slots
         self.retry_delay_ms = retry_delay_ms
         self.park_ms = park_ms
+        self.keep = keep
+        self.has_schedules = has_schedules
 
 
 class Engine:
@@ -79,6 +95,7 @@ class Engine:
         *,
         clock: Callable[[], int],
         chance: Callable[[], float],
+        forget: Removing = lambda _runs: None,
     ) -> None:
         self._journal = journal
         self._pool = pool
@@ -96,10 +113,17 @@ class Engine:
             lambda run: self._dispatch.is_taken(run),  # noqa: PLW0108 - as above
             journal.last_rank(),
         )
-        self._runs = Runs(journal, self._roster, self._queue, self._timers, event=self._event)
-        self._waits = Waits(journal, self._roster, self._timers, self._runs)
-        self._admission = Admission(journal, self._timers, self._runs)
-        self._schedules = Schedules(journal, self._runs)
+        self._runs = Runs(
+            journal,
+            self._roster,
+            self._queue,
+            self._timers,
+            event=self._event,
+            admit=lambda *event, is_echo: self._admission.admit(*event, is_echo=is_echo),
+        )
+        self._admission: Admission = Admission(journal, self._timers, self._runs)
+        self._waits = Waits(journal, self._roster, self._timers, self._runs, self._admission)
+        self._schedules = Schedules(journal, self._runs, self._admission)
         self._requests = Requests(journal, self._runs, self._limits, self._schedules)
         self._children = Children(journal, self._timers, self._runs, self._waits)
         self._parking = Parking(self._roster, self._timers, park_ms=settings.park_ms, slots=settings.slots)
@@ -108,7 +132,15 @@ class Engine:
             journal, self._roster, self._queue, self._limits, self._children, self._parking, self._deadlines,
             event=self._event,
         )  # fmt: skip
-        self._apps = Apps(journal, pool, self._roster, self._dispatch, processes=settings.processes)
+        self._pruning = Pruning(journal, settings.keep, clock=clock, forget=forget)
+        self._apps = Apps(
+            journal,
+            pool,
+            self._roster,
+            self._dispatch,
+            processes=settings.processes,
+            has_prefixes=settings.has_prefixes,
+        )
         self._attempts = Attempts(
             journal, self._roster, self._timers, self._runs, self._waits, self._children, self._parking,
             self._deadlines, retry_delay_ms=settings.retry_delay_ms, chance=chance,
@@ -146,7 +178,10 @@ class Engine:
             self._commit(self._tick.writes)
         # After the commit, which changes who waits; also if all that were due have been cancelled.
         self._timers.look()
+        is_busy = bool(arrivals or self._tick.writes or self._has_news)
         self._act(now)
+        if self.functions and not self.is_stopping and self._pruning.work(now, is_idle=not is_busy):
+            self._bell.tell_followers()
 
     def stop(self) -> None:
         """Start nothing more, and let executions leave at their next step's edge."""
@@ -195,7 +230,7 @@ class Engine:
         return self._queue.stranded()
 
     def _patience_ms(self, longest_ms: int) -> int:
-        if self._has_news and self.functions and not self.is_stopping:
+        if (self._has_news or self._queue.has_ready()) and self.functions and not self.is_stopping:
             return 0
         if self._limits.has_questions:
             return 0
@@ -205,7 +240,8 @@ class Engine:
             times.append(self._next_look)
             if self._timers.earliest is not None:
                 times.append(self._timers.earliest)
-            times += [at for at in (self._queue.next_at, self._schedules.next_at) if at is not None]
+            own = (self._queue.next_at, self._schedules.next_at, self._pruning.next_at)
+            times += [at for at in own if at is not None]
         times += [at for at in (self._parking.next_at, self._deadlines.next_at) if at is not None]
         if self._dispatch.started:
             times.append(self._dispatch.started[0].started_at + NOTE_AFTER_MS)
@@ -221,17 +257,20 @@ class Engine:
             self._next_look = now + LOOK_EVERY_MS
             self._has_news = self._journal.has_news() or self._has_news
         if self._has_news:
+            self._pruning.ask()
             requests = self._journal.open_requests(REQUESTS_A_TICK)
-            for request in requests:
-                self._requests.answer(self._tick, request, now)
+            # All of them, also when the first is not over yet.
+            are_over = [self._requests.answer(self._tick, request, now) for request in requests]
             events = self._journal.unrouted(self._routed_to, EVENTS_A_TICK)
             routed = self._route(events, now)
-            self._has_news = routed < len(events) or len(events) == EVENTS_A_TICK or len(requests) == REQUESTS_A_TICK
+            has_more = len(events) == EVENTS_A_TICK or len(requests) == REQUESTS_A_TICK or not all(are_over)
+            self._has_news = routed < len(events) or has_more
         if self._timers.are_due(now):
             # First what is too late, whatever else has come since.
             self._deadlines.fire(self._tick, now)
             self._waits.fire(self._tick, now, has_heard_all=not self._has_news)
-        self._schedules.fire(self._tick, now)
+        if self._settings.has_schedules:
+            self._schedules.fire(self._tick, now)
         self._queue.fire(now)
 
     def _route(self, events: list[StoredEvent], now: int) -> int:
@@ -266,8 +305,8 @@ class Engine:
                 if worker in self._roster:
                     self._attempts.lose(self._tick, worker, message, now)
                     self._apps.lost_last(message.app, now)
-                else:
-                    self._apps.lost_while_loading(message.app, message, now)
+                elif self._apps.lost_while_loading(message.app, message, now):
+                    self._learn(now)
             case _:
                 self._attempts.hear(self._tick, message, now)
 
@@ -276,7 +315,8 @@ class Engine:
         if self._apps.are_known:
             self._runs.learn(self._apps.functions())
             self._dispatch.learn(self.functions)
-            self._schedules.learn(self._tick, now)
+            if self._settings.has_schedules:
+                self._schedules.learn(self._tick, now)
             self._tick.writes.functions = self._apps.rows(now)
 
     def _note_long_ones(self, now: int) -> None:
@@ -293,7 +333,8 @@ class Engine:
         self._journal.commit(writes)
         if any(event.key is None for event in writes.events):
             self._has_news = True  # Steps have sent them, and they are to be routed.
-        if writes.ended or writes.parked or writes.cancelled or writes.handled or writes.noted or writes.retried:
+        ended = writes.ended or writes.cancelled or writes.skipped
+        if ended or writes.parked or writes.handled or writes.noted or writes.retried:
             self._bell.tell_followers()
 
     def _act(self, now: int) -> None:

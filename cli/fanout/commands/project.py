@@ -1,0 +1,13 @@
+"""The project that a command is about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fanout import config as config_
+from fanout.config import Config
+
+
+def project(explicit: str | None) -> Config:
+    """The project's settings: of `--config`, of FANOUT_CONFIG, or of the nearest fanout.toml."""
+    return config_.load(config_.find(Path.cwd(), explicit))

@@ -1,0 +1,79 @@
+"""What every command that only looks prints: whole, and everywhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.outputs.places import COMMAND, PLACES, compare, printed, shape
+from tests.outputs.story import tell
+from tests.unit.filled import event_id, run_id
+
+HERE = Path(__file__).parent
+LOOKS = {
+    "runs": ["runs"],
+    "runs-failed": ["runs", "--failed"],
+    "runs-none": ["runs", "--function", "nobody"],
+    "runs-show": ["runs", "show", run_id(1)],
+    "runs-show-failed": ["runs", "show", run_id(4)],
+    "runs-show-unknown": ["runs", "show", "nothing"],
+    "trace": ["trace", event_id(1)],
+    "why": ["why", run_id(9)],
+    "why-skipped": ["why", run_id(7)],
+    "replay-plan": ["replay", "--status", "failed", "--again", "--dry-run"],
+    "replay-nothing": ["replay", "--failed", "--dry-run"],
+    "events": ["events"],
+    "events-unheard": ["events", "--unheard"],
+    "events-show": ["events", "show", event_id(1)],
+    "events-show-trap": ["events", "show", event_id(4)],
+    "stats": ["stats", "--since", "all"],
+    "graph": ["graph"],
+    "graph-mermaid": ["graph", "--mermaid"],
+    "graph-dot": ["graph", "--dot"],
+    "functions-show": ["functions", "show", "process-order"],
+    "logs": ["logs", run_id(1)],
+    "journal-verify": ["journal", "verify"],
+    "help": ["--help"],
+    "unknown-command": ["sned"],
+}
+AS_JSON = (
+    "runs", "runs-show", "runs-show-failed", "trace", "why", "replay-plan", "events", "events-show", "stats", "graph",
+    "functions-show", "journal-verify",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("story")
+    tell(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(set(LOOKS) - {"stats"}))
+def test_a_command_that_looks(root: Path, name: str) -> None:
+    found = "".join(f"--- {place} ---\n{printed(root, LOOKS[name], place)}" for place in PLACES)
+    # Who looks at runs does not want their code to be executed.
+    assert not (root / "imported").exists()
+    compare(HERE / "terminal" / f"{name}.txt", f"$ fanout {' '.join(LOOKS[name])}\n{found}")
+    for line in found.splitlines():
+        assert "␛[2J" not in line
+
+
+@pytest.mark.parametrize("name", AS_JSON)
+def test_json_keeps_its_shape(root: Path, name: str) -> None:
+    done = subprocess.run([COMMAND, *LOOKS[name], "--json"], cwd=root, capture_output=True, text=True, check=True)
+    compare(HERE / "json" / f"{name}.json", json.dumps(shape(json.loads(done.stdout)), indent=2) + "\n")
+
+
+@pytest.mark.parametrize("name", ["runs", "events", "stats", "graph", "trace", "journal-verify"])
+def test_without_a_journal_it_says_so(tmp_path: Path, name: str) -> None:
+    tell(tmp_path)
+    shutil.rmtree(tmp_path / ".fanout")
+    found = printed(tmp_path, LOOKS[name], "pipe")
+    assert "there is no journal at" in found
+    assert "fanout send FILE" in found
+    assert found.endswith("(exit code 3)\n")
