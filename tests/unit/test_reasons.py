@@ -155,6 +155,12 @@ class TestQueued:
             hint="`fanout functions resume f` lets it go on",
         )
 
+    def test_a_pause_is_not_for_what_has_begun(self, journal: Filled) -> None:
+        add(journal, spec("f"))
+        journal.insert("pause", function="f", paused_at=NOW)
+        queued(journal, 1, started_at=NOW)
+        assert "paused" not in why(journal).words
+
     def test_a_concurrency_whose_places_are_taken(self, journal: Filled) -> None:
         add(journal, spec("f", flow=FlowRules(concurrency=(ConcurrencyRule(5, "event.data.account"),))))
         mine, other = (flow.partition([flow.key_text(key)], None) for key in ("acct_7", "acct_8"))

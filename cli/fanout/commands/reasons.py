@@ -56,6 +56,8 @@ def as_json(found: Reason) -> dict[str, Any]:
 
 def _queued(reader: JournalReader, run: Run, now: int) -> Reason:
     known = reader.function(run.function)
+    if known is not None and run.started_at is not None:
+        known = known._replace(paused_at=None)  # What has begun goes on.
     if known is not None and (held_up := held_up_as_a_whole(reader, known)) is not None:
         return held_up
     if not has_engine(reader):
