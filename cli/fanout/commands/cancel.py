@@ -8,6 +8,7 @@ import typer
 
 from fanout.client import Client
 from fanout.commands import report, text, waiting
+from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
 from fanout.errors import UsageError
 from fanout.journal.family import Watched
@@ -21,8 +22,8 @@ def register(app: typer.Typer, help_: str) -> None:
 
 def cancel(
     runs: Annotated[list[str], typer.Argument(help="Ids of runs.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
+    as_json: Json = False,
+    config: ConfigPath = None,
 ) -> None:
     settings = project(config)
     with JournalReader(settings.journal) as reader:

@@ -14,6 +14,7 @@ from fanout.commands import report, text
 from fanout.commands.app import say
 from fanout.commands.cron_pages import ticks_after
 from fanout.commands.function_words import cron_triggers, schedule_in_words, triggers_in_words
+from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
 from fanout.commands.text import count, printable
 from fanout.config import App, Config
@@ -40,8 +41,8 @@ def register(app: typer.Typer, help_: str) -> None:
 
 def check(
     strict: Annotated[bool, typer.Option("--strict", help="Warnings, too, end with exit code 1.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
+    as_json: Json = False,
+    config: ConfigPath = None,
 ) -> None:
     settings = project(config)
     described = describe(settings, on_output=lambda line: say(printable(line)))

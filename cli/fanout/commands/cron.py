@@ -9,6 +9,7 @@ import typer
 from fanout.commands import cron_pages, cron_run, cron_trigger, loading, report, text
 from fanout.commands.app import say
 from fanout.commands.function_words import cron_triggers
+from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
 from fanout.engine import lock
 from fanout.errors import UsageError
@@ -17,9 +18,6 @@ from fanout.journal.sqlite_reader import JournalReader
 _MOST_NEXT = 1_000
 
 cron_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-ConfigPath = Annotated[str | None, typer.Option("--config", help="The fanout.toml to use.", show_default=False)]
 
 
 def register(app: typer.Typer, help_: str) -> None:

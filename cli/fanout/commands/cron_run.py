@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import typer
@@ -14,6 +14,7 @@ from fanout.commands.app import say
 from fanout.commands.function_words import cron_triggers
 from fanout.commands.loading import LoadWarnings
 from fanout.commands.main import take_early_engine
+from fanout.commands.options import ConfigPath, JsonLines
 from fanout.commands.project import project
 from fanout.config import Config
 from fanout.engine import lock
@@ -28,8 +29,8 @@ _LOOK_EVERY_S = 0.2
 
 
 def run(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
-    config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
+    as_json: JsonLines = False,
+    config: ConfigPath = None,
 ) -> None:
     settings = project(config)
     with take_early_engine() or _engine(settings) as own:

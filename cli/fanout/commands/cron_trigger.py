@@ -14,6 +14,7 @@ from fanout.commands.app import say
 from fanout.commands.cron_pages import milliseconds, moment
 from fanout.commands.function_words import cron_triggers, schedule_in_words, schedule_of
 from fanout.commands.loading import function_named
+from fanout.commands.options import ConfigPath, Json, Timeout
 from fanout.commands.project import project
 from fanout.core import cron
 from fanout.errors import NotFoundError, UsageError
@@ -35,11 +36,9 @@ def trigger(
             show_default=False,
         ),
     ] = None,
-    timeout: Annotated[
-        float | None, typer.Option(help="Wait so many seconds at most (exit code 5).", min=0, show_default=False)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
+    timeout: Timeout = None,
+    as_json: Json = False,
+    config: ConfigPath = None,
 ) -> None:
     began = time.monotonic()
     given = None if at is None else _parsed(at)

@@ -9,6 +9,7 @@ import typer
 
 from fanout.commands import event_page, filters, report
 from fanout.commands.app import say
+from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
 from fanout.core.routing import Routes
 from fanout.errors import UsageError
@@ -16,9 +17,6 @@ from fanout.journal.received import EventFilter, ListedEvent
 from fanout.journal.sqlite_reader import JournalReader
 
 events_app = typer.Typer(rich_markup_mode=None)
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-ConfigPath = Annotated[str | None, typer.Option("--config", help="The fanout.toml to use.", show_default=False)]
 
 
 def register(app: typer.Typer, help_: str) -> None:

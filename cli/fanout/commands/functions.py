@@ -9,6 +9,7 @@ import typer
 from fanout.client import Client
 from fanout.commands import function_page, loading, report, text, waiting
 from fanout.commands.app import say
+from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
 from fanout.config import Config
 from fanout.errors import NotFoundError
@@ -22,8 +23,6 @@ _MOST_COUNTED = 100_000
 functions_app = typer.Typer(rich_markup_mode=None)
 
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Ids of functions.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-ConfigPath = Annotated[str | None, typer.Option("--config", help="The fanout.toml to use.", show_default=False)]
 
 
 def register(app: typer.Typer, help_: str) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from fanout.commands import graph_forms, graph_tree, report
 from fanout.commands.app import say
+from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
 from fanout.core.graph import Graph
 from fanout.errors import UsageError
@@ -21,8 +22,8 @@ def register(app: typer.Typer, help_: str) -> None:
 def graph(
     mermaid: Annotated[bool, typer.Option("--mermaid", help="Print it for Mermaid.")] = False,
     dot: Annotated[bool, typer.Option("--dot", help="Print it for Graphviz.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    config: Annotated[str | None, typer.Option("--config", help="The fanout.toml to use.", show_default=False)] = None,
+    as_json: Json = False,
+    config: ConfigPath = None,
 ) -> None:
     if mermaid + dot + as_json > 1:
         raise UsageError("`--mermaid`, `--dot` and `--json` exclude each other", hint="give one of them")

@@ -12,6 +12,7 @@ from fanout.client import Client
 from fanout.commands import report, waiting
 from fanout.commands.app import say
 from fanout.commands.inputs import DATA_HELP, event_with
+from fanout.commands.options import ConfigPath, Json, Timeout
 from fanout.commands.project import project
 from fanout.commands.text import nearest, printable
 from fanout.engine.local import Ending
@@ -33,11 +34,9 @@ def invoke(
         str | None, typer.Option(help=f"Its data, {DATA_HELP}; {{}} if left out.", show_default=False)
     ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Only ask for the run.")] = False,
-    timeout: Annotated[
-        float | None, typer.Option(help="Wait so many seconds at most (exit code 5).", min=0, show_default=False)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
+    timeout: Timeout = None,
+    as_json: Json = False,
+    config: ConfigPath = None,
 ) -> None:
     began = time.monotonic()
     settings = project(config)

@@ -11,6 +11,7 @@ import typer
 
 from fanout.commands import journal_pages, report
 from fanout.commands.app import say
+from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
 from fanout.commands.text import count, now, printable
 from fanout.core.retention import Keep, cutoffs, keep_for
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 _WRITTEN_AT_ONCE = 64 * 1024
 
 journal_app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-ConfigPath = Annotated[str | None, typer.Option("--config", help="The fanout.toml to use.", show_default=False)]
 
 
 def register(app: typer.Typer, help_: str) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from fanout.commands import report, text
 from fanout.commands.app import say
+from fanout.commands.options import ConfigPath, JsonLines
 from fanout.commands.project import project
 from fanout.engine import lock
 from fanout.journal.logs import MOST_LINES, LogLine, LogSize, logs_path
@@ -38,8 +39,8 @@ def logs(
     run: Annotated[str, typer.Argument(help="Its id, or enough of its beginning or end.", show_default=False)],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
     step: Annotated[str | None, typer.Option(help="Only what this step's own code wrote.", show_default=False)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
-    config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
+    as_json: JsonLines = False,
+    config: ConfigPath = None,
 ) -> None:
     journal = project(config).journal
     with JournalReader(journal) as reader, LogReader(logs_path(journal)) as log:

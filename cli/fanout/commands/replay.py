@@ -14,6 +14,7 @@ from fanout.client import Client
 from fanout.codec import decode_json
 from fanout.commands import filters, replay_plan, report, waiting
 from fanout.commands.app import say
+from fanout.commands.options import ConfigPath, Json, Timeout
 from fanout.commands.project import project
 from fanout.commands.text import count
 from fanout.config import Config
@@ -60,11 +61,9 @@ def replay(
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Also those that were replayed already.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
-    timeout: Annotated[
-        float | None, typer.Option(help="Wait so many seconds at most (exit code 5).", min=0, show_default=False)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
+    timeout: Timeout = None,
+    as_json: Json = False,
+    config: ConfigPath = None,
 ) -> None:
     began = time.monotonic()
     options = filters.Options(status, failed, function, event, since, until, error)

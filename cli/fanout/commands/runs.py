@@ -8,13 +8,11 @@ import typer
 
 from fanout.commands import filters, report, run_list
 from fanout.commands.app import say
+from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
 from fanout.journal.sqlite_reader import JournalReader
 
 runs_app = typer.Typer(rich_markup_mode=None)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-ConfigPath = Annotated[str | None, typer.Option("--config", help="The fanout.toml to use.", show_default=False)]
 
 
 def register(app: typer.Typer, help_: str) -> None:

@@ -12,6 +12,7 @@ from fanout.client import Client, watched_events
 from fanout.commands import heard, report
 from fanout.commands.app import say
 from fanout.commands.inputs import DATA_HELP, bytes_of, event_with
+from fanout.commands.options import ConfigPath, Json, Timeout
 from fanout.commands.project import project
 from fanout.commands.text import count
 from fanout.errors import EventError, UsageError
@@ -37,11 +38,9 @@ def send(
     name: Annotated[str | None, typer.Option(help="The event's name, instead of a file.", show_default=False)] = None,
     data: Annotated[str | None, typer.Option(help=f"With --name: its data, {DATA_HELP}.", show_default=False)] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Only store the events.")] = False,
-    timeout: Annotated[
-        float | None, typer.Option(help="Wait so many seconds at most (exit code 5).", min=0, show_default=False)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
+    timeout: Timeout = None,
+    as_json: Json = False,
+    config: ConfigPath = None,
 ) -> None:
     began = time.monotonic()
     settings = project(config)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from fanout.commands import waiting
 from fanout.commands.app import say
 from fanout.commands.loading import LoadWarnings, without_code
 from fanout.commands.main import take_early_engine
+from fanout.commands.options import ConfigPath
 from fanout.commands.project import project
 from fanout.commands.text import count, printable
 from fanout.engine.local import LocalEngine
@@ -21,7 +20,7 @@ def register(app: typer.Typer, help_: str) -> None:
 
 
 def serve(
-    config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
+    config: ConfigPath = None,
 ) -> None:
     settings = project(config)
     with take_early_engine() or LocalEngine(settings) as own:

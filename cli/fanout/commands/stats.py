@@ -8,6 +8,7 @@ import typer
 
 from fanout.commands import filters, report, stats_page, text
 from fanout.commands.app import say
+from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
 from fanout.errors import NotFoundError
 from fanout.journal.sqlite_reader import JournalReader
@@ -28,8 +29,8 @@ def stats(
     function: Annotated[
         str | None, typer.Option("--function", metavar="ID", help="Only of this function.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    config: Annotated[str | None, typer.Option("--config", help="The fanout.toml to use.", show_default=False)] = None,
+    as_json: Json = False,
+    config: ConfigPath = None,
 ) -> None:
     first = None if since == _ALL else filters.moment("--since", since)
     out = report.console()

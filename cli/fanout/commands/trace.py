@@ -8,6 +8,7 @@ import typer
 
 from fanout.commands import report, text
 from fanout.commands.app import say
+from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
 from fanout.commands.tree import Traced, tree
 from fanout.journal.family import Family, FamilyEvent, FamilyRun, Member
@@ -29,8 +30,8 @@ def trace(
             show_default=False,
         ),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
+    as_json: Json = False,
+    config: ConfigPath = None,
 ) -> None:
     with JournalReader(project(config).journal) as reader:
         event, run = reader.event_or_run(id_)

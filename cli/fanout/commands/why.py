@@ -8,6 +8,7 @@ import typer
 
 from fanout.commands import reasons, report, text
 from fanout.commands.app import say
+from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
 from fanout.journal.sqlite_reader import JournalReader
 
@@ -18,8 +19,8 @@ def register(app: typer.Typer, help_: str) -> None:
 
 def why(
     run: Annotated[str, typer.Argument(help="Its id, or enough of its beginning or end.", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    config: Annotated[str | None, typer.Option(help="The fanout.toml to use.", show_default=False)] = None,
+    as_json: Json = False,
+    config: ConfigPath = None,
 ) -> None:
     with JournalReader(project(config).journal) as reader:
         found = reader.run(run)
