@@ -17,6 +17,9 @@ from typing import Any, NamedTuple
 import pytest
 
 FENCE_S = 60
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Who begins the tests in the background has it ignored, and all that they start would ignore their Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 COMMAND = str(Path(sys.executable).parent / "fanout")
 
 

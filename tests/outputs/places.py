@@ -5,6 +5,7 @@ What they print is compared with files; `FANOUT_WRITE_OUTPUTS=1` writes these an
 
 from __future__ import annotations
 
+import difflib
 import fcntl
 import os
 import pty
@@ -24,7 +25,7 @@ _FENCE_S = 60
 def printed(root: Path, arguments: list[str], place: str) -> str:
     """What the command prints there, stdout and stderr as they come, and its exit code."""
     kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("FANOUT_", "COLUMNS", "NO_COLOR"))
+        name: value for name, value in os.environ.items() if not name.startswith(("FANOUT_", "COLUMNS", "LINES", "NO_COLOR"))
     }
     environment = {**kept, "TERM": "xterm-256color", "TZ": "UTC"}
     if not place.endswith("colour"):
@@ -71,7 +72,11 @@ def compare(file: Path, found: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(found)
     assert file.exists(), f"there is no {file.name}; FANOUT_WRITE_OUTPUTS=1 writes it"
-    assert found == file.read_text()
+    lines = difflib.unified_diff(
+        file.read_text().splitlines(), found.splitlines(), file.name, "what is printed", lineterm=""
+    )
+    difference = "\n".join(lines)
+    assert not difference, f"\n{difference}"
 
 
 def shape(value: object) -> object:

@@ -113,7 +113,7 @@ def test_a_step_that_asks_for_what_cannot_be_has_failed_and_its_worker_is_told()
     tick, one = Tick(), active()
     tick.step_refused(one, waits(Invoke("g", "{}", None)), FAILURE, 25)
     assert tick.writes.steps == [step("failed", "invoke", ended_at=25)]
-    assert tick.writes.failures == [FailureRow(101, "s", 0, "ValueError", "no", "Traceback", 25, 10)]
+    assert tick.writes.failures == [FailureRow(101, "s", 0, "ValueError", "no", "Traceback", 25)]
     assert tick.changed == [(one, "s")]
 
 
