@@ -112,17 +112,23 @@ class Finished:
 
 
 def run_command(place: Project, arguments: list[str], deadline: Deadline) -> Finished:
-    """Run `fanout` with these arguments in the project's folder.
+    """Run `fanout` with these arguments in the project's folder; see `run_process`."""
+    return run_process([COMMAND, *arguments], place.root, deadline)
+
+
+def run_process(command: list[str], folder: Path, deadline: Deadline) -> Finished:
+    """Run this command there.
 
     Raises:
         BenchmarkError: it ended with another code than 0.
     """
     before = ended_cpu_s()
     began = time.monotonic()
+    said = f"`{Path(command[0]).name} {command[1]}`"
     try:
         done = subprocess.run(
-            [COMMAND, *arguments],
-            cwd=place.root,
+            command,
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -130,10 +136,10 @@ def run_command(place: Project, arguments: list[str], deadline: Deadline) -> Fin
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise BenchmarkError(f"`fanout {arguments[0]}` did not end in time") from None
+        raise BenchmarkError(f"{said} did not end in time") from None
     wall_s = time.monotonic() - began
     if done.returncode != 0:
-        raise BenchmarkError(f"`fanout {arguments[0]}` ended with code {done.returncode}\n{done.stdout}{done.stderr}")
+        raise BenchmarkError(f"{said} ended with code {done.returncode}\n{done.stdout}{done.stderr}")
     return Finished(done.stdout, wall_s, ended_cpu_s() - before)
 
 

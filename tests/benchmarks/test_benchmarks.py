@@ -33,7 +33,7 @@ FIGURES = {
     "W1": FAN_OUT | PEAK,
     "W1a": FAN_OUT | PEAK,
     "W2": {"p50_ms", "p99_ms", "wall_s"},
-    "W3": {"wall_s", "cpu_s", "version_s"},
+    "W3": {"wall_s", "cpu_s", "python_s", "version_s", "no_op_s", "help_s", "runs_s", "no_wait_s"},
     "W4": {"items_per_s", "wall_s"} | (MAPPED if MEMORY else set()),
     "W5": {"ended_p50_ms", "ended_p99_ms", "resolved_p50_ms", "resolved_p99_ms"} | CROWD,
     "W6": {"mb_per_s", "wall_s"} | PEAK,

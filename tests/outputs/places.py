@@ -25,7 +25,9 @@ _FENCE_S = 60
 def printed(root: Path, arguments: list[str], place: str) -> str:
     """What the command prints there, stdout and stderr as they come, and its exit code."""
     kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("FANOUT_", "COLUMNS", "LINES", "NO_COLOR"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("FANOUT_", "COLUMNS", "LINES", "NO_COLOR"))
     }
     environment = {**kept, "TERM": "xterm-256color", "TZ": "UTC"}
     if not place.endswith("colour"):

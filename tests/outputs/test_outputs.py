@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tests.outputs.places import COMMAND, PLACES, compare, printed, shape
 from tests.outputs.story import tell
 from tests.unit.filled import event_id, run_id
+from tests.unit.test_documented import all_commands
 
 HERE = Path(__file__).parent
 LOOKS = {
@@ -40,6 +42,14 @@ LOOKS = {
     "help": ["--help"],
     "unknown-command": ["sned"],
 }
+LOADS = {
+    "functions": ["functions"],
+    "functions-pause-unknown": ["functions", "pause", "adit"],
+    "check": ["check"],
+    "cron-list-none": ["cron", "list"],
+    "cancel-unknown": ["cancel", "nothing"],
+    "invoke-unknown": ["invoke", "adit"],
+}
 AS_JSON = (
     "runs", "runs-show", "runs-show-failed", "trace", "why", "replay-plan", "events", "events-show", "stats", "graph",
     "functions-show", "journal-verify",
@@ -61,6 +71,25 @@ def test_a_command_that_looks(root: Path, name: str) -> None:
     compare(HERE / "terminal" / f"{name}.txt", f"$ fanout {' '.join(LOOKS[name])}\n{found}")
     for line in found.splitlines():
         assert "␛[2J" not in line
+
+
+@pytest.mark.parametrize("name", LOADS)
+def test_a_command_that_loads_the_code(root: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    found = "".join(f"--- {place} ---\n{printed(tmp_path, LOADS[name], place)}" for place in PLACES)
+    compare(HERE / "terminal" / f"{name}.txt", f"$ fanout {' '.join(LOADS[name])}\n{masked(found)}")
+
+
+@pytest.mark.parametrize("name", all_commands())
+def test_the_help_of_a_command(root: Path, name: str) -> None:
+    arguments = [*name.split()[1:], "--help"]
+    found = "".join(f"--- {place} ---\n{printed(root, arguments, place)}" for place in ("80 columns", "pipe"))
+    compare(HERE / "help" / f"{name.replace(' ', '-')}.txt", f"$ {name} --help\n{found}")
+
+
+def masked(text: str) -> str:
+    """How long the code took to load differs from time to time."""
+    return re.sub(r"\b\d+ ms\b", "N ms", text)
 
 
 @pytest.mark.parametrize("name", AS_JSON)
