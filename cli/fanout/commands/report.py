@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from fanout.commands import heard as heard_
 from fanout.commands import text
 from fanout.commands.app import say
 from fanout.journal.appender import AcceptedEvent
 from fanout.journal.family import Family, Watched, live
-from fanout.journal.heard import Heard
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import Failure, Run, RunState, Step
 
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
     from rich.text import Text
+
+    from fanout.journal.heard import Heard
 
 _REFRESH_S = 0.125
 _PIPE_WIDTH = 200
@@ -131,7 +131,8 @@ def print_report(
     """The tree, what ran and what failed, what else was done, an output that is wanted, and what to do next."""
     from rich.console import Group
 
-    from fanout.commands.tree import tree  # lazy: as above
+    from fanout.commands import heard as heard_  # lazy: as above
+    from fanout.commands.tree import tree
 
     out = console()
     if family.events:
