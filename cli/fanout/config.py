@@ -6,16 +6,15 @@ It doesn't know whether the modules of functions exist: only workers import them
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import string
 import sys
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fanout.config_text import Place, parsed, read, shown, shown_path
 from fanout.durations import parse_duration
 from fanout.errors import ConfigError
 
@@ -29,13 +28,15 @@ DEFAULT_SLOTS = 32
 DEFAULT_PARK_S = 5.0
 DEFAULT_KEEP_COMPLETED_S = 7 * 86_400.0
 DEFAULT_KEEP_FAILED_S = 30 * 86_400.0
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8288
+"""As the dev server of Inngest has it: what sends events there finds us in its place."""
 LEAST_KEEP_S = 3_600.0
 NEVER = "never"
 MAX_PROCESSES = 1024
 MAX_SLOTS = 1024
+MAX_PORT = 65_535
 MAX_RETRY_DELAY_S = 366 * 86_400
-_SHOWN_CHARS = 60
-_SHOWN_BITS = 128
 
 
 class App(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +64,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     keep_failed: float | None = DEFAULT_KEEP_FAILED_S
     """Seconds that runs stay in the journal after their end; None is for ever."""
     dev_retry_delay: float | None = None
+    host: str = DEFAULT_HOST
+    port: int = DEFAULT_PORT
+    """Where the dashboard and the event API listen; port 0 is any that is free."""
+    redact: tuple[str, ...] = ()
+    """Keys whose values nobody is shown, in lower case."""
 
 
 def find(start: Path, explicit: str | None = None, environ: Mapping[str, str] = os.environ) -> Path:
@@ -89,7 +95,7 @@ def _named(name: str, introduction: str) -> Path:
     if os.path.isdir(path):  # noqa: PTH112 - as above
         path = path / FILE_NAME
     if not os.path.exists(path):  # noqa: PTH110 - as above
-        missing = f"`{_shown_path(path)}`" + (", which" if introduction else "")
+        missing = f"`{shown_path(path)}`" + (", which" if introduction else "")
         raise ConfigError(f"{introduction}{missing} does not exist", hint="`fanout init` makes one")
     return path
 
@@ -101,8 +107,8 @@ def load(path: Path) -> Config:
         ConfigError: it can't be read, is not TOML, or has a setting that can't be.
     """
     path = Path(os.path.abspath(path))  # noqa: PTH100 - as above
-    text = _read(path)
-    document, place, root = _parsed(text, path), _Place(path, text), path.parent
+    text = read(path)
+    document, place, root = parsed(text, path), Place(path, text), path.parent
     listed = document.pop("apps", None)
     if listed is None:
         values = _checked(document, place, _REQUIRED)
@@ -124,6 +130,9 @@ def load(path: Path) -> Config:
         keep_completed=values.get(("journal", "keep_completed"), DEFAULT_KEEP_COMPLETED_S),
         keep_failed=values.get(("journal", "keep_failed"), DEFAULT_KEEP_FAILED_S),
         dev_retry_delay=values.get(("dev", "retry_delay")),
+        host=values.get(("web", "host"), DEFAULT_HOST),
+        port=values.get(("web", "port"), DEFAULT_PORT),
+        redact=values.get(("redact", "keys"), ()),
     )
 
 
@@ -137,11 +146,11 @@ def _app(values: dict[tuple[str, str], Any], root: Path) -> App:
     )
 
 
-def _apps(listed: object, place: _Place, root: Path) -> tuple[App, ...]:
+def _apps(listed: object, place: Place, root: Path) -> tuple[App, ...]:
     """The tables of `[[apps]]`, each with the settings of an `[app]`."""
     if not isinstance(listed, list) or not listed or not all(isinstance(each, dict) for each in listed):
         raise ConfigError(
-            f"{place('apps')}: `apps` has to be tables, not {_shown(listed)}", hint="begin each with `[[apps]]`"
+            f"{place('apps')}: `apps` has to be tables, not {shown(listed)}", hint="begin each with `[[apps]]`"
         )
     apps: dict[str, App] = {}
     for number, table in enumerate(listed):
@@ -183,16 +192,16 @@ _APP_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-_.")
 
 def _app_id(value: object) -> str:
     if not isinstance(value, str) or not value or not set(value) <= _APP_ID_CHARACTERS:
-        raise ValueError(f"has to be letters, digits, dashes, underscores and dots, not {_shown(value)}")
+        raise ValueError(f"has to be letters, digits, dashes, underscores and dots, not {shown(value)}")
     return value
 
 
 def _modules(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
-        raise ValueError(f'has to be a list of modules like ["functions"], not {_shown(value)}')
+        raise ValueError(f'has to be a list of modules like ["functions"], not {shown(value)}')
     for index, name in enumerate(value):
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
-            raise ValueError(f"has {_shown(name)}, which is no dotted module name like `functions.signup`")
+            raise ValueError(f"has {shown(name)}, which is no dotted module name like `functions.signup`")
         if name in value[:index]:
             raise ValueError(f"has `{name}` twice")
     return tuple(value)
@@ -200,15 +209,27 @@ def _modules(value: object) -> tuple[str, ...]:
 
 def _file(value: object) -> str:
     if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError(f"has to be the path of a file, not {_shown(value)}")
+        raise ValueError(f"has to be the path of a file, not {shown(value)}")
     return os.path.expanduser(value)  # noqa: PTH111 - Path.expanduser() raises for an unknown user
+
+
+def _host(value: object) -> str:
+    if not isinstance(value, str) or not value or not value.isprintable() or set(value) & set(" /"):
+        raise ValueError(f'has to be an address or a name like "127.0.0.1", not {shown(value)}')
+    return value
+
+
+def _keys(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
+        raise ValueError(f'has to be a list of keys like ["password", "token"], not {shown(value)}')
+    return tuple(dict.fromkeys(each.lower() for each in value))
 
 
 def _whole(low: int, high: int) -> Callable[[object], int]:
     def check(value: object) -> int:
         # A bool is an int to isinstance.
         if type(value) is not int or not low <= value <= high:
-            raise ValueError(f"has to be a whole number from {low} to {high}, not {_shown(value)}")
+            raise ValueError(f"has to be a whole number from {low} to {high}, not {shown(value)}")
         return value
 
     return check
@@ -220,7 +241,7 @@ def _delay(value: object) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= MAX_RETRY_DELAY_S:
-        raise ValueError(f'has to be seconds or text like "500ms" or "1h30m", up to 366 days, not {_shown(value)}')
+        raise ValueError(f'has to be seconds or text like "500ms" or "1h30m", up to 366 days, not {shown(value)}')
     return seconds
 
 
@@ -232,7 +253,7 @@ def _kept(value: object) -> float | None:
     except ValueError:
         seconds = -1.0
     if seconds < LEAST_KEEP_S:
-        raise ValueError(f'has to be text like "7d", one hour or more, or "{NEVER}", not {_shown(value)}')
+        raise ValueError(f'has to be text like "7d", one hour or more, or "{NEVER}", not {shown(value)}')
     return seconds
 
 
@@ -241,12 +262,14 @@ _SETTINGS: dict[str, dict[str, Callable[[object], Any]]] = {
     "journal": {"path": _file, "keep_completed": _kept, "keep_failed": _kept},
     "pool": {"processes": _whole(1, MAX_PROCESSES), "slots": _whole(1, MAX_SLOTS), "park": _delay},
     "dev": {"retry_delay": _delay},
+    "web": {"host": _host, "port": _whole(0, MAX_PORT)},
+    "redact": {"keys": _keys},
 }
 _REQUIRED = {("app", "id"): 'id = "my-app"', ("app", "functions"): 'functions = ["functions"]'}
 
 
 def _checked(
-    document: dict[str, Any], place: _Place, required: Mapping[tuple[str, str], str]
+    document: dict[str, Any], place: Place, required: Mapping[tuple[str, str], str]
 ) -> dict[tuple[str, str], Any]:
     """The values that the file gives, by table and key."""
     values: dict[tuple[str, str], Any] = {}
@@ -254,7 +277,7 @@ def _checked(
         if table not in _SETTINGS:
             raise _unknown_table(table, content, place)
         if not isinstance(content, dict):
-            raise ConfigError(f"{place(table)}: `[{table}]` has to be a table, not {_shown(content)}")
+            raise ConfigError(f"{place(table)}: `[{table}]` has to be a table, not {shown(content)}")
         for key, value in content.items():
             check = _SETTINGS[table].get(key)
             if check is None:
@@ -272,7 +295,7 @@ def _checked(
     return values
 
 
-def _unknown_table(name: str, content: object, place: _Place) -> ConfigError:
+def _unknown_table(name: str, content: object, place: Place) -> ConfigError:
     if isinstance(content, dict | list):
         hint = _nearest(name, list(_SETTINGS), "the tables are", "[{}]")
         return ConfigError(f"{place(name)}: `[{name}]` is not a table of settings", hint=hint)
@@ -288,110 +311,3 @@ def _nearest(name: str, known: list[str], otherwise: str, form: str = "{}") -> s
     if near:
         return f"did you mean `{form.format(near[0])}`?"
     return f"{otherwise} {', '.join(f'`{form.format(each)}`' for each in known)}"
-
-
-# Reading, and where things stand in the text.
-
-
-def _read(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"`{_shown_path(path)}` can't be read: {error.strerror or error}") from None
-    try:
-        # An editor's byte order mark is not TOML, and no one's mistake.
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError(
-            f"`{_shown_path(path)}` line {line}: this is not UTF-8 text", hint="save the file as UTF-8"
-        ) from None
-
-
-def _parsed(text: str, path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        found = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error), re.DOTALL)
-        reason, line, column = found.groups() if found else (str(error), None, None)
-        last_line = text.rstrip().count("\n") + 1
-        where = f" line {line} column {column}" if line else f" line {last_line}"
-        reason = reason[:1].lower() + reason[1:]
-    except (ValueError, RecursionError) as error:  # an integer of thousands of digits; brackets in brackets
-        where, reason = "", str(error)
-    raise ConfigError(f"`{_shown_path(path)}`{where}: this is not TOML: {reason}")
-
-
-class _Place:
-    """Calls a table or key by file and line, as messages begin; by the file alone where no line is found."""
-
-    def __init__(self, path: Path, text: str) -> None:
-        self._path = path
-        self._text = text
-
-    def __call__(self, *keys: str) -> str:
-        line = _line_of(self._text, keys)
-        return f"`{_shown_path(self._path)}`" + (f" line {line}" if line else "")
-
-
-_KEY = r"""(?:"[^"]*"|'[^']*'|[A-Za-z0-9_-]+)"""
-_KEYS = rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*"
-# Not compiled here: only a mistake in the file needs them, and every command pays for imports.
-_HEADER = rf"[ \t]*\[\[?[ \t]*({_KEYS})[ \t]*\]"
-_ASSIGNMENT = rf"[ \t]*({_KEYS})[ \t]*=[ \t]*(.*)"
-
-
-def _line_of(text: str, keys: tuple[str, ...]) -> int | None:
-    """Where `keys` are set. tomllib doesn't tell, so this reads lines: right for TOML as people write it."""
-    table: tuple[str, ...] = ()
-    quotes = ""
-    for number, line in enumerate(text.split("\n"), 1):
-        if quotes:
-            quotes = "" if quotes in line else quotes
-            continue
-        if header := re.match(_HEADER, line):
-            table = set_here = _split(header[1])
-            value = ""
-        elif assignment := re.match(_ASSIGNMENT, line):
-            set_here, value = table + _split(assignment[1]), assignment[2]
-        else:
-            continue
-        if set_here[: len(keys)] == keys:
-            return number
-        inner = keys[len(set_here) :]
-        is_inline_table = value.startswith("{") and set_here == keys[: len(set_here)]
-        if is_inline_table and re.search(rf"""[{{,]\s*["']?{re.escape(inner[0])}["']?\s*[.=]""", value):
-            return number
-        quotes = next((each for each in ('"""', "'''") if value.startswith(each) and each not in value[3:]), "")
-    return None
-
-
-def _split(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip("\"'") for part in re.findall(_KEY, dotted))
-
-
-def _shown(value: object) -> str:
-    """A value as TOML has it, near enough, and cut short."""
-    match value:
-        case int() if value.bit_length() > _SHOWN_BITS:
-            shown = "a huge number"  # of which Python may refuse to write the digits
-        case bool():
-            shown = str(value).lower()
-        case str():
-            shown = msgspec.json.encode(value).decode()
-        case list():
-            shown = f"[{', '.join(_shown(each) for each in value[:9])}]"
-        case dict():
-            shown = "a table"
-        case _:
-            shown = str(value)
-    return shown if len(shown) <= _SHOWN_CHARS else f"{shown[: _SHOWN_CHARS - 3]}..."
-
-
-def _shown_path(path: Path) -> str:
-    """From the working directory where that is shorter."""
-    try:
-        relative = os.path.relpath(path)
-    except (OSError, ValueError):  # no working directory any more; another drive
-        return str(path)
-    return min(relative, str(path), key=len)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.config import App, Config, _line_of, find, load, usable_cpus
+from fanout.config import App, Config, find, load, usable_cpus
+from fanout.config_text import line_of
 from fanout.errors import ConfigError
 
 MINIMAL = '[app]\nid = "shop"\nfunctions = ["functions"]\n'
@@ -328,13 +329,13 @@ NEEDS_ID = "has to be letters, digits, dashes, underscores and dots, not"
         (
             MINIMAL + "[zzz.y]\n",
             "`fanout.toml` line 4: `[zzz]` is not a table of settings",
-            "the tables are `[app]`, `[journal]`, `[pool]`, `[dev]`",
+            "the tables are `[app]`, `[journal]`, `[pool]`, `[dev]`, `[web]`, `[redact]`",
         ),
         ("slots = 4\n" + MINIMAL, "`fanout.toml` line 1: `slots` stands outside of a table", "put it under `[pool]`"),
         (
             "quux = 4\n" + MINIMAL,
             "`fanout.toml` line 1: `quux` stands outside of a table",
-            "the tables are `[app]`, `[journal]`, `[pool]`, `[dev]`",
+            "the tables are `[app]`, `[journal]`, `[pool]`, `[dev]`, `[web]`, `[redact]`",
         ),
         ("pool = 3\n" + MINIMAL, "`fanout.toml` line 1: `[pool]` has to be a table, not 3", None),
         (MINIMAL + "[[pool]]\n", "`fanout.toml` line 4: `[pool]` has to be a table, not [a table]", None),
@@ -379,12 +380,12 @@ def test_the_path_in_a_message_is_the_shorter_one(tmp_path: Path, monkeypatch: p
 
 def test_keys_in_long_strings_and_lists_are_passed_over() -> None:
     text = 'note = """\n[pool]\nslots = 1\n"""\nfiles = [\n  "a",\n]\n[pool]\nother = {slots = 2}\nslots = 3\n'
-    assert _line_of(text, ("pool", "slots")) == 10
+    assert line_of(text, ("pool", "slots")) == 10
 
 
 @given(st.text(alphabet="[]{}=\"'.# \n\tab"))
 def test_looking_for_a_line_never_fails(text: str) -> None:
-    assert _line_of(text, ("a", "b")) in {None, *range(1, text.count("\n") + 2)}
+    assert line_of(text, ("a", "b")) in {None, *range(1, text.count("\n") + 2)}
 
 
 def test_the_nearest_file_upwards_is_found(tmp_path: Path) -> None:

@@ -149,6 +149,8 @@ class Engine:
         self._routed_to = journal.routed_to()
         self._next_look = 0
         self._has_news = True
+        self.on_commit: Callable[[Writes], None] | None = None
+        """Called with what has just become durable."""
         self.is_stopping = False
         self._tick = Tick()
 
@@ -331,6 +333,8 @@ class Engine:
 
     def _commit(self, writes: Writes) -> None:
         self._journal.commit(writes)
+        if self.on_commit is not None:
+            self.on_commit(writes)
         if any(event.key is None for event in writes.events):
             self._has_news = True  # Steps have sent them, and they are to be routed.
         ended = writes.ended or writes.cancelled or writes.skipped

@@ -1,0 +1,52 @@
+"""What every page and call of the site has at hand: the settings, a way to look into the journal, and one to append."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from fanout.journal.sqlite_reader import JournalReader
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from fanout.config import Config
+
+_MOST_LOOKS = 4
+"""How many may look into the journal at the same time."""
+
+Found = TypeVar("Found")
+
+
+class Site:
+    """Belongs to one web process. Looks happen in a few threads, each with a reader of its own."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._readers = threading.local()
+        self._limit = anyio.CapacityLimiter(_MOST_LOOKS)
+
+    async def look(self, read: Callable[[JournalReader], Found]) -> Found:
+        """What `read` finds in the journal.
+
+        Raises:
+            NotFoundError: there is no such thing.
+            JournalError: the journal can't be read.
+        """
+        return await anyio.to_thread.run_sync(self._look, read, limiter=self._limit)
+
+    def _look(self, read: Callable[[JournalReader], Found]) -> Found:
+        reader: JournalReader | None = getattr(self._readers, "reader", None)
+        if reader is None:
+            self._readers.reader = reader = JournalReader(self.config.journal)
+        return read(reader)
+
+
+def site_of(request: Request) -> Site:
+    """The site that this request came to."""
+    site: Site = request.app.state.site
+    return site
