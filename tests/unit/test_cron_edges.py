@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fanout.commands.cron_pages import edge_in_words
 from fanout.core.cron_edges import MOST_TIMES, edges
+from fanout.views.cron import edge_in_words
 
 YEAR = datetime(2025, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
 

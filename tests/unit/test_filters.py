@@ -8,13 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from fanout.commands import text
-from fanout.commands.filters import Options, moment
+from fanout.commands.filters import Options
 from fanout.errors import UsageError
 from fanout.journal import sqlite_filters
 from fanout.journal.filters import RunFilter
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import RunState
+from fanout.views import words
+from fanout.views.filters import moment
 from tests.unit.filled import NOW, Filled, filled
 
 EVENTS = ("app/a", "app/b", "other")
@@ -114,7 +115,7 @@ def test_what_is_found_is_what_is_meant(
 def test_a_time_is_so_long_ago_or_a_date(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
-    monkeypatch.setattr(text, "now", lambda: NOW)
+    monkeypatch.setattr(words, "now", lambda: NOW)
     assert moment("--since", None) is None
     assert moment("--since", "1h30m") == NOW - 5_400_000
     assert moment("--since", "2025-10-09T10:53:20") == NOW

@@ -11,10 +11,12 @@ import pytest
 from rich.console import Console
 
 from fanout.commands import cron_pages, function_page
-from fanout.commands.function_words import cron_triggers
 from fanout.journal.functions import KnownFunction, RunCounts
 from fanout.journal.statistics import FunctionFigures, Percentiles
 from fanout.model import ConcurrencyRule, CronTrigger, EventTrigger, FlowRules, Overlap, RunState, ThrottleRule
+from fanout.views import cron as cron_views
+from fanout.views import functions as function_views
+from fanout.views.function_words import cron_triggers
 from tests.unit.filled import NOW, Filled, filled, run_id
 from tests.unit.specs import NIGHTLY, add_tick, known, spec
 
@@ -132,7 +134,7 @@ def test_one_function_has_all_of_its_settings() -> None:
 
 
 def test_functions_as_json() -> None:
-    assert function_page.list_json(FUNCTIONS[:1], COUNTS, FIGURES) == {
+    assert function_views.list_json(function_views.Found(FUNCTIONS[:1], COUNTS, FIGURES)) == {
         "functions": [
             {
                 "id": "sync-crm", "name": "sync-crm", "app": "shop", "module": "work", "qualname": "sync-crm",
@@ -171,7 +173,7 @@ SCHEDULED = [
 
 
 @pytest.fixture
-def rows(tmp_path: Path) -> list[cron_pages.Row]:
+def rows(tmp_path: Path) -> list[cron_views.Row]:
     with filled(tmp_path) as journal:
         add_tick(journal, 1, "nightly-report", NIGHTLY, NOW - 30_000_000)
         add_tick(journal, 2, "clean-up", CronTrigger("*/15 * * * *"), NOW - 500_000, "skipped", reason="overlap")
@@ -179,12 +181,12 @@ def rows(tmp_path: Path) -> list[cron_pages.Row]:
         return read(journal, SCHEDULED)
 
 
-def read(journal: Filled, scheduled: list[KnownFunction]) -> list[cron_pages.Row]:
+def read(journal: Filled, scheduled: list[KnownFunction]) -> list[cron_views.Row]:
     with journal.reader() as reader:
-        return cron_pages.rows(reader, scheduled, NOW)
+        return cron_views.rows(reader, scheduled, NOW)
 
 
-def test_schedules_at_80_columns(rows: list[cron_pages.Row]) -> None:
+def test_schedules_at_80_columns(rows: list[cron_views.Row]) -> None:
     assert printed(80, lambda out: cron_pages.print_rows(out, rows, NOW)) == (
         "function        schedule                last tick            next tick\n"
         "nightly-report  every day at 02:30,     2025-10-09 00:33:20  2025-10-10 00:30:00\n"
@@ -202,7 +204,7 @@ def test_schedules_at_80_columns(rows: list[cron_pages.Row]) -> None:
     )
 
 
-def test_schedules_at_40_columns(rows: list[cron_pages.Row]) -> None:
+def test_schedules_at_40_columns(rows: list[cron_views.Row]) -> None:
     assert printed(40, lambda out: cron_pages.print_rows(out, rows, NOW)) == (
         "nightly-report\n"
         "  paused\n"
@@ -229,8 +231,8 @@ def test_schedules_at_40_columns(rows: list[cron_pages.Row]) -> None:
     )
 
 
-def test_schedules_as_json(rows: list[cron_pages.Row]) -> None:
-    assert cron_pages.rows_json(rows)[0] == {
+def test_schedules_as_json(rows: list[cron_views.Row]) -> None:
+    assert cron_views.rows_json(rows)[0] == {
         "function": "nightly-report",
         "cron": "30 2 * * *",
         "timezone": "Europe/Berlin",
@@ -242,7 +244,7 @@ def test_schedules_as_json(rows: list[cron_pages.Row]) -> None:
         "last": {"scheduled_at": NOW - 30_000_000, "run": run_id(1), "state": "completed", "reason": None},
         "next_at": 1_760_056_200_000,
     }
-    assert [(row["function"], row["next_at"] is None) for row in cron_pages.rows_json(rows)] == [
+    assert [(row["function"], row["next_at"] is None) for row in cron_views.rows_json(rows)] == [
         ("nightly-report", False), ("nightly-report", False), ("clean-up", False), ("old", True),
     ]  # fmt: skip
 
@@ -262,7 +264,7 @@ def test_a_zone_that_this_machine_does_not_know_has_no_next_tick(tmp_path: Path)
 def next_of(trigger: CronTrigger, *, is_narrow: bool) -> list[str]:
     made = spec("f", triggers=(trigger,))
     [of] = cron_triggers(made)
-    return cron_pages.next_lines(cron_pages.upcoming(made, of, NOW, 2), NOW, is_narrow=is_narrow)
+    return cron_pages.next_lines(cron_views.upcoming(made, of, NOW, 2), NOW, is_narrow=is_narrow)
 
 
 def test_next_ticks_on_a_wide_terminal() -> None:
@@ -304,7 +306,7 @@ def test_next_ticks_in_utc() -> None:
 
 def test_next_ticks_as_json() -> None:
     made = spec("f", triggers=(NIGHTLY,))
-    assert cron_pages.next_json(cron_pages.upcoming(made, NIGHTLY, NOW, 1)) == {
+    assert cron_views.next_json(cron_views.upcoming(made, NIGHTLY, NOW, 1)) == {
         "cron": "30 2 * * *",
         "timezone": "Europe/Berlin",
         "words": "every day at 02:30, Europe/Berlin",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from fanout.commands.function_words import settings_in_words, settings_json, trigger_json, triggers_in_words
 from fanout.model import (
     Backoff,
     BatchRule,
@@ -22,6 +21,7 @@ from fanout.model import (
     ThrottleRule,
     TimeLimits,
 )
+from fanout.views.function_words import settings_in_words, settings_json, trigger_json, triggers_in_words
 from tests.unit.specs import spec
 
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout.commands import graph_forms, graph_tree
+from fanout.commands import graph_tree
 from fanout.core.graph import Graph, LinkKind, Seen, event, function, walk
 from fanout.model import CancelRule, CronTrigger, EventTrigger, FunctionSpec
+from fanout.views import graph as graph_views
 from tests.unit.specs import spec
 
 SENDS, INVOKES, WAKES = LinkKind.SENDS, LinkKind.INVOKES, LinkKind.WAKES
@@ -150,7 +151,7 @@ def test_names_stay_text_in_the_tree(trap: Graph) -> None:
 
 
 def test_mermaid(trap: Graph) -> None:
-    assert graph_forms.as_mermaid(trap) == (
+    assert graph_views.as_mermaid(trap) == (
         "flowchart LR\n"
         '  n0(["[red]#34;#92;#92;x1b[2J#60;/b#62;#96;#35;"])\n'
         '  n1["f"]\n'
@@ -160,7 +161,7 @@ def test_mermaid(trap: Graph) -> None:
 
 
 def test_dot(trap: Graph) -> None:
-    assert graph_forms.as_dot(trap) == (
+    assert graph_views.as_dot(trap) == (
         "digraph fanout {\n"
         "  rankdir=LR;\n"
         '  n0 [label="[red]\\"\\\\\\\\x1b[2J</b>`#", shape=ellipse];\n'
@@ -172,7 +173,7 @@ def test_dot(trap: Graph) -> None:
 
 
 def test_json() -> None:
-    assert graph_forms.as_json(Graph([listening("a", "x/1"), listening("b")], [Seen("a", SENDS, "x/2", 4)])) == {
+    assert graph_views.as_json(Graph([listening("a", "x/1"), listening("b")], [Seen("a", SENDS, "x/2", 4)])) == {
         "nodes": [
             {"id": "event:x/1", "kind": "event", "name": "x/1"},
             {"id": "event:x/2", "kind": "event", "name": "x/2"},

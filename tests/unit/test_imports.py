@@ -29,7 +29,7 @@ LAYERS = (
 )
 PARTS = {part: depth for depth, layer in enumerate(LAYERS) for part in layer}
 RUN_AN_ENGINE = {
-    "cancel", "check", "cron", "functions", "init", "invoke", "journal", "replay", "send", "serve",
+    "cancel", "check", "cron", "dev", "functions", "init", "invoke", "journal", "replay", "send", "serve",
 }  # fmt: skip
 """Or load the code, or may have to become the engine."""
 STRANGERS = {("engine", "worker"), ("worker", "engine")}

@@ -48,7 +48,7 @@ class Limited:
 
     def restarted(self) -> Limits:
         limits = Limits(cast(Journal, self.journal), has_slot=lambda app: app not in self.full)
-        limits.learn(self.specs)
+        limits.learn(self.specs, ())
         return limits
 
     def decide(self, now: int) -> Tick:

@@ -10,8 +10,11 @@ import pytest
 
 from fanout.journal.awaited import Awaited, AwaitedEvent, Children, Relatives
 from fanout.journal.family import LeftOver
+from fanout.journal.filters import EVERY_RUN, RunFilter
 from fanout.model import Run, RunState, StepKind, StepState
 from tests.unit.filled import NOW, Filled, event_id, filled, run_id
+
+STATES = frozenset({RunState.QUEUED, RunState.COMPLETED})
 
 
 @pytest.fixture
@@ -194,3 +197,31 @@ def test_what_the_engine_made_of_a_request(journal: Filled) -> None:
     ]
     with journal.reader() as reader:
         assert [reader.request_answer(request) for request in asked] == [(False, None), (True, None), (True, 1)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "keys"),
+    [
+        (None, None, [6, 5]),
+        (5, None, [4, 3]),
+        (1, None, []),
+        (None, 2, [4, 3]),
+        (None, 6, []),
+        (5, 3, [4]),
+    ],
+)
+@pytest.mark.parametrize("meant", [EVERY_RUN, RunFilter(function="f"), RunFilter(event="app/*", states=STATES)])
+def test_a_page_is_the_nearest_runs_beside_a_key(
+    journal: Filled, meant: RunFilter, before: int | None, after: int | None, keys: list[int]
+) -> None:
+    for key in range(1, 7):
+        journal.run(key, "f", 1, "queued" if key == 4 else "completed", replay_of=None if key == 1 else 1)
+    with journal.reader() as reader:
+        assert [run.key for run in reader.runs(meant, limit=2, before=before, after=after)] == keys
+
+
+def test_live_runs_are_counted_up_to_a_bound(journal: Filled) -> None:
+    for key, state in enumerate(["queued"] * 5 + ["running"] + ["failed"] * 3, 1):
+        journal.run(key, "f", 1, state, replay_of=None if key == 1 else 1)
+    with journal.reader() as reader:
+        assert reader.live_counts(3) == {RunState.QUEUED: 3, RunState.RUNNING: 1, RunState.WAITING: 0}

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from fanout.commands import reasons
-from fanout.commands.queue_reasons import Reason
 from fanout.core import flow
 from fanout.core.places import TICKS
 from fanout.engine.lock import EngineLock
@@ -24,6 +22,8 @@ from fanout.model import (
     Overlap,
     ThrottleRule,
 )
+from fanout.views import reasons
+from fanout.views.queue_reasons import Reason
 from tests.unit.filled import NOW, Filled, filled, run_id
 from tests.unit.specs import add, spec
 

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from fanout.commands import run_page, text
+from fanout.views import run
 from tests.unit.filled import NOW, Filled, filled, run_id
 
 ROWS = [{"id": number, "name": f"name {number}"} for number in range(9)]
@@ -41,7 +42,7 @@ class Shown:
         for name, value in (("COLUMNS", columns), ("LINES", lines), ("FORCE_COLOR", int(terminal is not None))):
             self._monkeypatch.setenv(name, str(value) if value else "")
         with self._journal.reader() as reader:
-            run_page.print_page(run_page.read(reader, reader.run(run_id(1))))
+            run_page.print_page(run.read(reader, reader.run(run_id(1))))
         shown = self._capsys.readouterr()
         out = re.sub(r"\x1b\[[0-9;]*m", "", shown.out)
         return "".join(f"{line.rstrip()}\n" for line in out.splitlines()), shown.err

@@ -13,6 +13,7 @@ from rich.console import Console
 from fanout.commands import stats_page
 from fanout.journal.statistics import Attempts, Lateness, Percentiles, Statistics
 from fanout.model import CronTrigger, RunState
+from fanout.views import statistics, words
 from tests.unit.filled import NOW, Filled, filled, run_id
 from tests.unit.specs import add_tick
 
@@ -146,11 +147,11 @@ def test_no_line_of_a_table_is_wider_than_the_terminal(journal: Filled) -> None:
     ],
 )
 def test_a_share_never_looks_like_nothing_nor_like_all(part: int, whole: int, expected: str) -> None:
-    assert stats_page.percent(part, whole) == expected
+    assert words.percent(part, whole) == expected
 
 
 def test_json_has_stable_keys(journal: Filled) -> None:
-    value = stats_page.as_json(read(journal, NOW - 24 * HOUR), None)
+    value = statistics.as_json(read(journal, NOW - 24 * HOUR), None)
     assert list(value) == [
         "function", "since", "until", "counts", "throughput", "functions", "steps", "timed_runs", "are_all_runs_timed",
         "errors", "failures", "are_all_failures_counted", "attempts", "cron",

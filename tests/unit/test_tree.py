@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console, Group
 
-from fanout.commands.layout import Left, lay_out
 from fanout.commands.tree import Traced, tree
 from fanout.journal.family import Watched
+from fanout.views.layout import Left, lay_out
 from tests.unit.filled import NOW, Filled, filled
 
 GO = Watched(1, 1)

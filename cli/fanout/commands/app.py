@@ -28,8 +28,11 @@ COMMANDS = {
     "functions": "List functions, show one, or pause and resume them.",
     "cron": "Show schedules and their next ticks, or run them.",
     "journal": "Show its size, check it, remove what is old, copy or export it.",
-    "serve": "Run the engine in the foreground until Ctrl-C.",
+    "dev": "Run everything, watch it live, and load the code again when it is saved.",
+    "serve": "Run engine, dashboard and event API, for real use.",
 }
+
+_hidden: tuple[str, ...] = ()
 
 
 def application(arguments: list[str]) -> typer.Typer:
@@ -90,7 +93,17 @@ def report_error(error: FanoutError) -> None:
         say(f"hint: {printable(error.hint)}")
 
 
+def hide(keys: tuple[str, ...]) -> None:
+    """From now on nothing is said of what stands under these keys."""
+    global _hidden  # noqa: PLW0603 - a process has one stderr, too
+    _hidden = keys
+
+
 def say(line: str) -> None:
     """Talk goes to stderr; stdout is for data."""
+    if _hidden:
+        from fanout.core.redaction import redaction_of  # lazy: few have anything to hide
+
+        line = redaction_of(_hidden).text(line)
     with suppress(BrokenPipeError):
         print(line, file=sys.stderr)

@@ -14,6 +14,7 @@ from fanout.errors import UsageError
 from fanout.journal.family import Watched
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import Run, RunState
+from fanout.views.runs import run_json
 
 
 def register(app: typer.Typer, help_: str) -> None:
@@ -26,7 +27,7 @@ def cancel(
     config: ConfigPath = None,
 ) -> None:
     settings = project(config)
-    with JournalReader(settings.journal) as reader:
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
         chosen = list(dict.fromkeys(_live(reader, id_) for id_ in runs))
     asked_at = text.now()
 
@@ -34,13 +35,11 @@ def cancel(
         return Watched(request=client.request("cancel", {"runs": chosen}))
 
     waiting.put_and_ask(settings, put)
-    with JournalReader(settings.journal) as reader:
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
         found = reader.runs_with_steps(chosen, outputs=as_json)
         ended = [(found[key], reader.cancelled_children(key, asked_at)) for key in chosen]
     if as_json:
-        report.print_json(
-            {"runs": [{**report.run_json(run), "cancelled_children": children} for run, children in ended]}
-        )
+        report.print_json({"runs": [{**run_json(run), "cancelled_children": children} for run, children in ended]})
         return
     out = report.console()
     for run, children in ended:

@@ -12,8 +12,6 @@ import typer
 
 from fanout.commands import report, text
 from fanout.commands.app import say
-from fanout.commands.cron_pages import ticks_after
-from fanout.commands.function_words import cron_triggers, schedule_in_words, triggers_in_words
 from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
 from fanout.commands.text import count, printable
@@ -21,6 +19,8 @@ from fanout.config import App, Config
 from fanout.core.mentions import Mentions, is_heard, mentions, unreached
 from fanout.engine.describing import Description, describe
 from fanout.model import FunctionSpec
+from fanout.views.cron import ticks_after
+from fanout.views.function_words import cron_triggers, schedule_in_words, triggers_in_words
 
 _TICKS = 3
 

@@ -8,12 +8,14 @@ import typer
 
 from fanout.commands import cron_pages, cron_run, cron_trigger, loading, report, text
 from fanout.commands.app import say
-from fanout.commands.function_words import cron_triggers
 from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
 from fanout.engine import lock
 from fanout.errors import UsageError
 from fanout.journal.sqlite_reader import JournalReader
+from fanout.views import cron as cron_views
+from fanout.views.function_words import cron_triggers
+from fanout.views.functions import named
 
 _MOST_NEXT = 1_000
 
@@ -29,10 +31,10 @@ def list_schedules(as_json: Json = False, config: ConfigPath = None) -> None:
     settings = project(config)
     found = loading.functions_now(settings)
     now = text.now()
-    with JournalReader(settings.journal) as reader:
-        rows = cron_pages.rows(reader, found, now)
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
+        rows = cron_views.rows(reader, found, now)
     if as_json:
-        report.print_json({"schedules": cron_pages.rows_json(rows)})
+        report.print_json({"schedules": cron_views.rows_json(rows)})
     elif not rows:
         say("no function has a cron trigger")
     else:
@@ -48,14 +50,14 @@ def next_ticks(
     as_json: Json = False,
     config: ConfigPath = None,
 ) -> None:
-    known = loading.function_named(loading.functions_now(project(config)), function)
+    known = named(loading.functions_now(project(config)), function)
     triggers, now = cron_triggers(known.spec), text.now()
     if not triggers:
         hint = f"`fanout invoke {text.printable(function)}` runs it by hand"
         raise UsageError(f"`{function}` has no cron trigger", hint=hint)
-    found = [cron_pages.upcoming(known.spec, trigger, now, number) for trigger in triggers]
+    found = [cron_views.upcoming(known.spec, trigger, now, number) for trigger in triggers]
     if as_json:
-        report.print_json({"function": known.spec.id, "schedules": [cron_pages.next_json(each) for each in found]})
+        report.print_json({"function": known.spec.id, "schedules": [cron_views.next_json(each) for each in found]})
         return
     is_narrow = report.console().width < cron_pages.NARROW
     for each in found:

@@ -11,7 +11,6 @@ import typer
 
 from fanout.commands import report, text, waiting
 from fanout.commands.app import say
-from fanout.commands.function_words import cron_triggers
 from fanout.commands.loading import LoadWarnings
 from fanout.commands.main import take_early_engine
 from fanout.commands.options import ConfigPath, JsonLines
@@ -24,6 +23,8 @@ from fanout.errors import JournalBusyError, UsageError
 from fanout.journal.functions import CronTick
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import Run
+from fanout.views.function_words import cron_triggers
+from fanout.views.runs import run_json
 
 _LOOK_EVERY_S = 0.2
 
@@ -36,7 +37,7 @@ def run(
     with take_early_engine() or _engine(settings) as own:
         own.pool.on_output = lambda line: say(text.printable(line))
         engine = own.open(is_development=False)
-        with JournalReader(settings.journal) as reader:
+        with JournalReader(settings.journal, redact=settings.redact) as reader:
             ticks = _Ticks(reader, as_json=as_json)
             own.load()
             _say_what_runs(engine)
@@ -130,5 +131,5 @@ def _json(tick: CronTick, found: Run) -> dict[str, Any]:
         "cron": tick.expression,
         "timezone": tick.zone,
         "scheduled_at": tick.scheduled_at,
-        "run": report.run_json(found),
+        "run": run_json(found),
     }

@@ -9,11 +9,8 @@ from typing import Annotated, NamedTuple
 import typer
 
 from fanout.client import Client
-from fanout.commands import queue_reasons, report, text, waiting
+from fanout.commands import report, text, waiting
 from fanout.commands.app import say
-from fanout.commands.cron_pages import milliseconds, moment
-from fanout.commands.function_words import cron_triggers, schedule_in_words, schedule_of
-from fanout.commands.loading import function_named
 from fanout.commands.options import ConfigPath, Json, Timeout
 from fanout.commands.project import project
 from fanout.core import cron
@@ -22,6 +19,12 @@ from fanout.journal.family import Family, Watched
 from fanout.journal.functions import KnownFunction
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import CronTrigger, FunctionSpec, RunState
+from fanout.views import queue_reasons
+from fanout.views.cron import milliseconds, moment
+from fanout.views.function_words import cron_triggers, schedule_in_words, schedule_of
+from fanout.views.functions import named
+from fanout.views.runs import run_json
+from fanout.views.trace import MOST_MEMBERS
 
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
@@ -47,18 +50,18 @@ def trigger(
 
     def put(client: Client) -> Watched:
         # By now the journal knows what the code has: also if this process is the engine.
-        with JournalReader(settings.journal) as reader:
+        with JournalReader(settings.journal, redact=settings.redact) as reader:
             functions = reader.functions()
-        known = function_named([each for each in functions if each.is_present], function)
+        known = named([each for each in functions if each.is_present], function)
         asked.append(_asked(given, known))
         return Watched(request=client.request("tick", {"function": function, **asked[0]._asdict()}))
 
     watched, waited = waiting.put_and_wait(settings, put, timeout_s=timeout, is_quiet=as_json)
-    with JournalReader(settings.journal) as reader:
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
         _check(reader, watched, function, asked[0].at)
-        family = reader.family(watched, limit=report.MOST_MEMBERS)
+        family = reader.family(watched, limit=MOST_MEMBERS)
         if as_json:
-            report.print_json({"runs": [report.run_json(run) for run in reader.watched_runs(watched)]})
+            report.print_json({"runs": [run_json(run) for run in reader.watched_runs(watched)]})
         else:
             hints = [*waiting.hints(reader, watched, family, waited), *_behind(reader, family)]
             what = f"a tick of `{text.printable(function)}`"

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Annotated
 
 import typer
 
-from fanout.commands import event_page, filters, report
+from fanout.commands import event_page, report
 from fanout.commands.app import say
 from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
-from fanout.core.routing import Routes
 from fanout.errors import UsageError
-from fanout.journal.received import EventFilter, ListedEvent
+from fanout.journal.received import EventFilter
 from fanout.journal.sqlite_reader import JournalReader
+from fanout.views import events as event_views
+from fanout.views.filters import moment
 
 events_app = typer.Typer(rich_markup_mode=None)
 
@@ -43,14 +43,15 @@ def list_events(
 ) -> None:
     if context.invoked_subcommand is not None:
         return
-    wanted = EventFilter(name, filters.moment("--since", since), filters.moment("--until", until), unheard)
+    wanted = EventFilter(name, moment("--since", since), moment("--until", until), unheard)
     if wanted.since is not None and wanted.until is not None and wanted.since > wanted.until:
         raise UsageError("`--since` is after `--until`: nothing is between them")
-    with JournalReader(project(config).journal) as reader:
+    settings = project(config)
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
         found = reader.events(wanted, limit)
-        unheard_names = names_unheard(reader, found)
+        unheard_names = event_views.names_unheard(reader, found)
     if as_json:
-        report.print_json({"events": [event_page.listed_json(event, unheard_names) for event in found]})
+        report.print_json({"events": [event_views.listed_json(event, unheard_names) for event in found]})
     elif not found:
         say("no events yet" if wanted.is_any else "no such events")
     else:
@@ -63,23 +64,13 @@ def show(
     as_json: Json = False,
     config: ConfigPath = None,
 ) -> None:
-    with JournalReader(project(config).journal) as reader:
+    settings = project(config)
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
         found = reader.event(event)
-        unheard_names = names_unheard(reader, [found.listed])
+        unheard_names = event_views.names_unheard(reader, [found.listed])
     if as_json:
-        report.print_json(event_page.full_json(found, unheard_names))
+        report.print_json(event_views.full_json(found, unheard_names))
         return
     event_page.print_page(report.console(), found, unheard_names)
     if found.runs:
         say(f"hint: `fanout trace {event_page.argument(found.listed.id)}` shows all that it has caused")
-
-
-def names_unheard(reader: JournalReader, events: list[ListedEvent]) -> Collection[str]:
-    """The names to which nothing listens today: no function, and no run that waits."""
-    names = dict.fromkeys(event.name for event in events if not event.counts)
-    if not names:
-        return {}
-    specs = [each.spec for each in reader.functions() if each.is_present]
-    routes = Routes(specs)
-    cancelling = {rule.event for spec in specs for rule in spec.cancel_on}
-    return {name: None for name in names if not (routes.match(name) or name in cancelling or reader.awaiting(name))}

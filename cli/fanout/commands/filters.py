@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, NamedTuple
 
 import typer
 
-from fanout.commands import text
-from fanout.durations import parse_duration
-from fanout.errors import UsageError
-from fanout.journal.filters import RunFilter, fits
+from fanout.journal.filters import RunFilter
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import RunState
+from fanout.views.filters import moment, near_function
 
 Status = Annotated[
     list[RunState] | None, typer.Option("--status", help="In this state; may be repeated.", show_default=False)
@@ -69,29 +66,6 @@ class Options(NamedTuple):
         )
 
 
-def moment(option: str, said: str | None) -> int | None:
-    """The time as milliseconds: so long ago, or a date and time, of the local zone if it names none.
-
-    Raises:
-        UsageError: it is neither.
-    """
-    if said is None:
-        return None
-    try:
-        return text.now() - round(parse_duration(said) * 1000)
-    except ValueError:
-        pass
-    try:
-        return round(datetime.fromisoformat(said).astimezone().timestamp() * 1000)
-    except (ValueError, OverflowError, OSError):
-        raise UsageError(
-            f"`{option} {said}` is no time", hint="write `2h` for two hours ago, or a time like 2025-10-26T02:30"
-        ) from None
-
-
 def unknown_function(reader: JournalReader, options: Options) -> str:
     """What to say behind `no such runs` if the code never had the function, as `; did you mean ...?`."""
-    known = [each.spec.id for each in reader.functions()]
-    if options.function is None or any(fits(options.function, id_) for id_ in known):
-        return ""
-    return text.nearest(options.function, known)
+    return near_function(reader, options.function)

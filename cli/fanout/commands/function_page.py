@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from fanout.commands import text
 from fanout.commands.columns import Column, labelled, print_table, runs_in_short
-from fanout.commands.function_words import all_settings, settings_json, trigger_json, triggers_in_words
-from fanout.journal.functions import KnownFunction, RunCounts
+from fanout.journal.functions import KnownFunction
 from fanout.journal.statistics import FunctionFigures
+from fanout.views.function_words import all_settings, triggers_in_words
+from fanout.views.functions import Figures
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,9 +20,6 @@ _INDENT = 14
 _FUNCTION_WIDTH = 14
 _WIDE = 100
 """Columns from which on the time of day is said of what was on another day."""
-
-Figures = Mapping[str, FunctionFigures]
-"""By function; those without any runs are not in it."""
 
 
 def print_list(out: Console, functions: Sequence[KnownFunction], figures: Figures) -> None:
@@ -123,42 +121,3 @@ def _settings(known: KnownFunction) -> Iterator[_Fact]:
     """All settings; those that are the default are dim."""
     for name, words, is_default in all_settings(known.spec):
         yield name, words, "dim" if is_default else ""
-
-
-# JSON.
-
-
-def list_json(functions: Sequence[KnownFunction], counts: RunCounts, figures: Figures) -> dict[str, Any]:
-    return {
-        "functions": [function_json(known, counts, figures.get(known.spec.id)) for known in functions],
-        "runs_counted": counts.counted,
-        "are_all_runs_counted": counts.is_whole,
-    }
-
-
-def function_json(known: KnownFunction, counts: RunCounts, figures: FunctionFigures | None) -> dict[str, Any]:
-    spec = known.spec
-    return {
-        "id": spec.id,
-        "name": spec.name,
-        "app": spec.app,
-        "module": spec.module,
-        "qualname": spec.qualname,
-        "file": spec.file,
-        "line": spec.line,
-        "is_present": known.is_present,
-        "is_loadable": not known.is_stale,
-        "loaded_at": known.loaded_at,
-        "paused_at": known.paused_at,
-        "triggers": [trigger_json(spec, trigger) for trigger in spec.triggers],
-        "settings": settings_json(spec),
-        "steps": None if spec.steps is None else list(spec.steps),
-        "runs": dict(counts.by_function.get(spec.id, {})),
-        "last_run": None if figures is None else _last_json(figures),
-        "took": None if figures is None else figures.took._asdict(),
-        "queued": None if figures is None else figures.queued._asdict(),
-    }
-
-
-def _last_json(figures: FunctionFigures) -> dict[str, Any]:
-    return {"id": figures.last_run, "state": figures.last_state, "queued_at": figures.last_at}

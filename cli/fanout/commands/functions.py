@@ -14,11 +14,9 @@ from fanout.commands.project import project
 from fanout.config import Config
 from fanout.errors import NotFoundError
 from fanout.journal.family import Watched
-from fanout.journal.functions import KnownFunction, RunCounts
 from fanout.journal.sqlite_reader import JournalReader
-
-_MOST_COUNTED = 100_000
-"""Runs are counted among the newest so many: more would take long, and say little."""
+from fanout.views import functions as function_views
+from fanout.views.functions import named
 
 functions_app = typer.Typer(rich_markup_mode=None)
 
@@ -35,21 +33,14 @@ def list_functions(context: typer.Context, as_json: Json = False, config: Config
         return
     settings = project(config)
     found = loading.functions_now(settings)
-    with JournalReader(settings.journal) as reader:
-        counts = reader.run_counts(_MOST_COUNTED)
-        figures = {each.function: each for each in reader.function_figures(_MOST_COUNTED)}
-    # Of those that are gone, the ones whose runs wait for them still matter.
-    shown = [each for each in found if each.is_present or _has_live(each, counts)]
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
+        shown = function_views.read(reader, found)
     if as_json:
-        report.print_json(function_page.list_json(shown, counts, figures))
+        report.print_json(function_views.list_json(shown))
         return
-    function_page.print_list(report.console(), shown, figures)
-    if not counts.is_whole:
-        say(f"hint: runs are counted among the newest {counts.counted:,}")
-
-
-def _has_live(known: KnownFunction, counts: RunCounts) -> bool:
-    return any(not state.is_final for state in counts.by_function.get(known.spec.id, ()))
+    function_page.print_list(report.console(), shown.functions, shown.figures)
+    if not shown.counts.is_whole:
+        say(f"hint: runs are counted among the newest {shown.counts.counted:,}")
 
 
 @functions_app.command(name="show", help="One function with all of its settings, its steps and how its runs fared.")
@@ -60,14 +51,13 @@ def show(
 ) -> None:
     settings = project(config)
     _check(settings, [name])
-    with JournalReader(settings.journal) as reader:
-        known = loading.function_named(reader.functions(), name)
-        counts = reader.run_counts(_MOST_COUNTED)
-        found = {each.function: each for each in reader.function_figures(_MOST_COUNTED)}
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
+        shown = function_views.read(reader)
+    known = named(shown.functions, name)
     if as_json:
-        report.print_json(function_page.function_json(known, counts, found.get(name)))
+        report.print_json(function_views.function_json(shown, known))
         return
-    function_page.print_page(report.console(), known, found.get(name))
+    function_page.print_page(report.console(), known, shown.figures.get(name))
 
 
 @functions_app.command(
@@ -91,8 +81,8 @@ def _ask(kind: str, names: list[str], *, as_json: bool, config: str | None) -> N
         return Watched(request=client.request(kind, {"functions": chosen}))
 
     waiting.put_and_ask(settings, put)
-    with JournalReader(settings.journal) as reader:
-        known = [loading.function_named(reader.functions(), name) for name in chosen]
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
+        known = [named(reader.functions(), name) for name in chosen]
     if as_json:
         report.print_json({"functions": [{"id": each.spec.id, "paused_at": each.paused_at} for each in known]})
         return
@@ -104,11 +94,11 @@ def _ask(kind: str, names: list[str], *, as_json: bool, config: str | None) -> N
 def _check(settings: Config, names: list[str]) -> None:
     """All are functions; the code is loaded to see that only where the journal does not know one."""
     try:
-        with JournalReader(settings.journal) as reader:
+        with JournalReader(settings.journal, redact=settings.redact) as reader:
             known = {each.spec.id for each in reader.functions()}
     except NotFoundError:
         known = set()
     if not known.issuperset(names):
         found = loading.functions_now(settings)
         for name in names:
-            loading.function_named(found, name)
+            named(found, name)

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from fanout.commands import graph_forms, graph_tree, report
+from fanout.commands import graph_tree, report
 from fanout.commands.app import say
 from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
-from fanout.core.graph import Graph
 from fanout.errors import UsageError
 from fanout.journal.sqlite_reader import JournalReader
+from fanout.views import graph as graph_views
 
 
 def register(app: typer.Typer, help_: str) -> None:
@@ -27,14 +27,15 @@ def graph(
 ) -> None:
     if mermaid + dot + as_json > 1:
         raise UsageError("`--mermaid`, `--dot` and `--json` exclude each other", hint="give one of them")
-    with JournalReader(project(config).journal) as reader:
-        made = Graph((each.spec for each in reader.functions() if each.is_present), reader.links())
+    settings = project(config)
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
+        made = graph_views.read(reader)
     if as_json:
-        report.print_json(graph_forms.as_json(made))
+        report.print_json(graph_views.as_json(made))
     elif mermaid:
-        print(graph_forms.as_mermaid(made))
+        print(graph_views.as_mermaid(made))
     elif dot:
-        print(graph_forms.as_dot(made))
+        print(graph_views.as_dot(made))
     elif not made.specs:
         say("no functions yet: `fanout functions` loads the code")
     else:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fanout.commands import text
-from fanout.commands.function_words import cron_triggers, schedule_in_words
 from fanout.core.graph import Arrival, Graph, LinkKind, Node, NodeKind, Place, schedule, walk
 from fanout.model import RESERVED_PREFIX
+from fanout.views.function_words import cron_triggers, schedule_in_words
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fanout.commands import text
-from fanout.journal.heard import MOST_HEARERS, Heard
+from fanout.journal.heard import Heard
+from fanout.views.heard import told_apart
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -22,7 +23,7 @@ def lines(heard: Sequence[Heard]) -> list[Text]:
     from rich.text import Text  # lazy: `--json` doesn't draw
 
     drawn = []
-    for verb, runs in _told_apart(heard):
+    for verb, runs in told_apart(heard):
         for run in runs[:_MOST_LINES]:
             line = Text(f"{verb} ", no_wrap=True, overflow="ellipsis")
             line.append(text.symbol(run.state), style=text.style(run.state))
@@ -34,30 +35,6 @@ def lines(heard: Sequence[Heard]) -> list[Text]:
         if len(runs) > _MOST_LINES:
             drawn.append(Text(f"{verb} … {text.count(len(runs) - _MOST_LINES, 'more run')}", style="dim"))
     return drawn
-
-
-def in_short(heard: Sequence[Heard]) -> str:
-    """`3 woken, 1 cancelled`; empty if there are none."""
-    return ", ".join(
-        f"{len(runs):,}{'+' if len(heard) >= MOST_HEARERS else ''} {verb.replace('woke', 'woken')}"
-        for verb, runs in _told_apart(heard)
-    )
-
-
-def _told_apart(heard: Sequence[Heard]) -> list[tuple[str, list[Heard]]]:
-    groups = [("woke", [each for each in heard if each.step]), ("cancelled", [each for each in heard if not each.step])]
-    return [(verb, runs) for verb, runs in groups if runs]
-
-
-def as_json(heard: Sequence[Heard]) -> dict[str, Any]:
-    return {
-        "woken": [_run_json(each) | {"step": each.step} for each in heard if each.step],
-        "cancelled": [_run_json(each) for each in heard if not each.step],
-    }
-
-
-def _run_json(heard: Heard) -> dict[str, Any]:
-    return {"id": heard.id, "function": heard.function, "state": heard.state, "event_id": heard.event_id}
 
 
 def duplicates(accepted: Sequence[AcceptedEvent]) -> list[str]:

@@ -20,6 +20,8 @@ from fanout.errors import NotFoundError
 from fanout.journal.family import Watched
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import Run, RunState
+from fanout.views.runs import run_json
+from fanout.views.trace import MOST_MEMBERS
 
 _LONGEST_ANSWER_S = 5.0
 
@@ -53,15 +55,15 @@ def invoke(
             has_engine = client.ring()
             if has_engine:
                 client.follow(watched, lambda progress: progress.is_routed, timeout_s=_LONGEST_ANSWER_S)
-        with JournalReader(settings.journal) as reader:
+        with JournalReader(settings.journal, redact=settings.redact) as reader:
             _print_asked(_invoked(reader, watched, function, []), has_engine=has_engine, as_json=as_json)
         return
     watched, waited = waiting.put_and_wait(settings, put, timeout_s=timeout, is_quiet=as_json)
-    with JournalReader(settings.journal) as reader:
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
         run = _invoked(reader, watched, function, waited.functions)
-        family = reader.family(watched, limit=report.MOST_MEMBERS)
+        family = reader.family(watched, limit=MOST_MEMBERS)
         if as_json:
-            report.print_json({"runs": [report.run_json(each) for each in reader.watched_runs(watched)]})
+            report.print_json({"runs": [run_json(each) for each in reader.watched_runs(watched)]})
         else:
             hints = waiting.hints(reader, watched, family, waited)
             output = _output(run) if waited.ending is Ending.DONE else None
@@ -91,7 +93,7 @@ def _output(run: Run | None) -> str | None:
 
 def _print_asked(run: Run | None, *, has_engine: bool, as_json: bool) -> None:
     if as_json:
-        report.print_json({"runs": [] if run is None else [report.run_json(run)]})
+        report.print_json({"runs": [] if run is None else [run_json(run)]})
     elif run is not None:
         print(run.id)
     elif has_engine:

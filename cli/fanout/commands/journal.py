@@ -13,7 +13,7 @@ from fanout.commands import journal_pages, report
 from fanout.commands.app import say
 from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
-from fanout.commands.text import count, now, printable
+from fanout.commands.text import count, now, printable, size
 from fanout.core.retention import Keep, cutoffs, keep_for
 from fanout.engine import lock
 from fanout.errors import UsageError
@@ -126,11 +126,11 @@ def backup(
 
     settings = project(config)
     copy = file.absolute()
-    size = back_up(settings.journal, copy, replaces=force)
+    copied = back_up(settings.journal, copy, replaces=force)
     if as_json:
-        report.print_json({"path": str(copy), "bytes": size})
+        report.print_json({"path": str(copy), "bytes": copied})
     else:
-        print(f"{printable(str(copy))}  {journal_pages.size(size)}")
+        print(f"{printable(str(copy))}  {size(copied)}")
 
 
 @journal_app.command(
@@ -146,7 +146,7 @@ def export(
     ] = None,
     config: ConfigPath = None,
 ) -> None:
-    from fanout.commands.filters import moment  # lazy: as above
+    from fanout.views.filters import moment  # lazy: as above
 
     from_then = moment("--since", since) or 0
     with CareReader(project(config).journal) as reader:

@@ -16,19 +16,8 @@ from fanout.journal.pruning import Pruned
 if TYPE_CHECKING:
     from rich.text import Text
 
-_UNITS = ("B", "KB", "MB", "GB", "TB")
-_UNIT = 1_000
 _LARGE_LOG = 64 * 1024 * 1024
 _NOUNS = {"runs": "run", "steps": "step", "events": "event", "ticks": "tick", "requests": "request"}
-
-
-def size(number: float) -> str:
-    """`512 B`, `4.1 MB`."""
-    unit = 0
-    while number >= _UNIT and unit < len(_UNITS) - 1:
-        number /= _UNIT
-        unit += 1
-    return f"{number:.0f} B" if unit == 0 else f"{number:.1f} {_UNITS[unit]}"
 
 
 def pruned_in_words(pruned: Pruned, verb: str) -> str:
@@ -92,9 +81,9 @@ def print_info(path: Path, found: Information, keep: Keep, engine: Holder | None
 def _info_lines(path: Path, found: Information, keep: Keep, engine: Holder | None) -> Iterator[tuple[str, str]]:
     yield "journal", text.printable(str(path))
     yield "version", str(found.schema_version)
-    free = f", of which {size(found.free_bytes)} are free to be used again" if found.free_bytes else ""
-    yield "file", f"{size(found.file_bytes)}{free}"
-    yield "log", size(found.log_bytes)
+    free = f", of which {text.size(found.free_bytes)} are free to be used again" if found.free_bytes else ""
+    yield "file", f"{text.size(found.file_bytes)}{free}"
+    yield "log", text.size(found.log_bytes)
     yield "engine", "none runs" if engine is None else f"runs{f' with pid {engine.pid}' if engine.pid else ''}"
     yield "runs", ", ".join(said for said, _ in text.states(found.runs)) or "none"
     for name, run in (("oldest", found.oldest_run), ("newest", found.newest_run)):

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fanout.commands.app import say
-from fanout.commands.report import MOST_MEMBERS
-from fanout.commands.text import count, nearest, printable
+from fanout.commands.text import count, printable
 from fanout.config import Config
 from fanout.engine.local import LocalEngine
-from fanout.errors import JournalBusyError, LoadError, NotFoundError
+from fanout.errors import JournalBusyError, LoadError
 from fanout.journal.family import Watched
 from fanout.journal.functions import KnownFunction
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import RunState
+from fanout.views.trace import MOST_MEMBERS
 
 if TYPE_CHECKING:
     from fanout.engine.loop import Engine
@@ -53,7 +53,7 @@ def functions_now(config: Config) -> list[KnownFunction]:
         LoadError: it can't be loaded, and never was before.
     """
     failed = _refresh(config)
-    with JournalReader(config.journal) as reader:
+    with JournalReader(config.journal, redact=config.redact) as reader:
         found = reader.functions()
     if failed is not None:
         if not found:
@@ -82,19 +82,6 @@ def _refresh(config: Config) -> LoadError | None:
     return None
 
 
-def function_named(found: list[KnownFunction], name: str) -> KnownFunction:
-    """The function with this id.
-
-    Raises:
-        NotFoundError: there is none.
-    """
-    known = next((each for each in found if each.spec.id == name), None)
-    if known is None:
-        near = nearest(name, [each.spec.id for each in found]).removeprefix("; ")
-        raise NotFoundError(f"there is no function `{name}`", hint=near or "`fanout functions` lists them")
-    return known
-
-
 def without_code(reader: JournalReader, functions: Collection[str] | None = None) -> list[str]:
     """What is to be said of queued runs of functions, of these or of all, that the code does not have any more."""
     gone = {each.spec.id: each for each in reader.functions() if not each.is_present}
@@ -107,7 +94,7 @@ def without_code(reader: JournalReader, functions: Collection[str] | None = None
 
 
 def _in_short(reader: JournalReader, known: KnownFunction | None) -> str:
-    from fanout.commands import reasons  # lazy: rarely needed, and not light
+    from fanout.views import reasons  # lazy: rarely needed, and not light
 
     reason = None if known is None else reasons.held_up_as_a_whole(reader, known)
     return (
@@ -119,7 +106,7 @@ def held_up(reader: JournalReader, watched: Watched, unloaded: Collection[str]) 
     """What is to be said of queued runs of functions that are paused, or whose code could not be loaded; and whether
     there are any of the latter. `unloaded`: what this process knows of them, if it is the engine.
     """
-    from fanout.commands import reasons  # lazy: rarely needed, and not light
+    from fanout.views import reasons  # lazy: rarely needed, and not light
 
     stale = {each.spec.id: each for each in reader.functions() if each.is_stale or each.spec.id in unloaded}
     paused = {each.spec.id: each for each in reader.functions() if each.paused_at is not None}

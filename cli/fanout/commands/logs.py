@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,13 +18,13 @@ from fanout.journal.logs import MOST_LINES, LogLine, LogSize, logs_path
 from fanout.journal.sqlite_logs import LogReader
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import Run
+from fanout.views.logs import line_json, mark, where
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _LOOK_EVERY_S = 0.1
 _LINES_A_LOOK = 2_000
-_WIDEST_STEP = 32
 _STREAMS = ("stdout", "stderr")
 _STYLES = {
     "stderr": "dim", "debug": "dim", "info": "cyan", "warning": "yellow", "error": "red", "critical": "bold red",
@@ -42,8 +42,9 @@ def logs(
     as_json: JsonLines = False,
     config: ConfigPath = None,
 ) -> None:
-    journal = project(config).journal
-    with JournalReader(journal) as reader, LogReader(logs_path(journal)) as log:
+    settings = project(config)
+    journal, redact = settings.journal, settings.redact
+    with JournalReader(journal, redact=redact) as reader, LogReader(logs_path(journal), redact=redact) as log:
         found = reader.run(run)
         if follow and not found.state.is_final and lock.holder(journal) is None:
             say("hint: no engine is running; `fanout serve` goes on with this run")
@@ -102,18 +103,18 @@ class _Shown:
         self.number += len(lines)
         if self._as_json:
             for line in lines:
-                report.print_json(_json(self._run, line))
+                report.print_json(line_json(self._run, line))
             return
-        heads = [(f"{text.clock(line.at)}.{line.at % 1000:03}", _where(line)) for line in lines]
-        self._width = max(self._width, *(len(where) for _, where in heads))
-        for (at, where), line in zip(heads, lines, strict=True):
-            self._print(at, where.ljust(self._width), line)
+        heads = [(f"{text.clock(line.at)}.{line.at % 1000:03}", text.shown(where(line))) for line in lines]
+        self._width = max(self._width, *(len(place) for _, place in heads))
+        for (at, place), line in zip(heads, lines, strict=True):
+            self._print(at, place.ljust(self._width), line)
         sys.stdout.flush()
 
-    def _print(self, at: str, where: str, line: LogLine) -> None:
-        mark, style = _mark(line), _STYLES.get(line.source, "")
+    def _print(self, at: str, place: str, line: LogLine) -> None:
+        before, style = mark(line), _STYLES.get(line.source, "")
         first, *more = (text.printable(each, keep_lines=True) for each in line.text.split("\n"))
-        rows = [(f"{at}  {where}  ", mark, first)]
+        rows = [(f"{at}  {place}  ", before, first)]
         # What belongs to the same record stands below its beginning.
         rows += [(" " * (len(at) + self._width + 4), "", each) for each in more]
         for head, its_mark, said in rows:
@@ -125,32 +126,3 @@ class _Shown:
                 is_dim = line.source == "stderr"
                 parts = Text.assemble((head, "dim"), (its_mark, style), (said, style if is_dim else ""))
                 self._console.print(parts, soft_wrap=True)
-
-
-def _where(line: LogLine) -> str:
-    step = "" if line.step is None else text.first_line(line.step, _WIDEST_STEP)
-    attempt = f"attempt {line.attempt + 1}" if line.attempt else ""
-    return ", ".join(part for part in (step, attempt) if part) or "-"
-
-
-def _mark(line: LogLine) -> str:
-    """What tells it from a line of stdout."""
-    if line.logger is None:
-        return "" if line.source == "stdout" else f"{line.source}: "
-    is_usual = line.logger == "root" or line.logger.startswith("fanout.")
-    return f"{text.printable(line.source)}{'' if is_usual else f' ({text.printable(line.logger)})'}: "
-
-
-def _json(run: str, line: LogLine) -> dict[str, Any]:
-    """`attempt` counts from 0, as the failures of `runs show` do; what was printed has a stream, a record a level."""
-    is_printed = line.logger is None
-    return {
-        "run": run,
-        "step": line.step,
-        "attempt": line.attempt,
-        "at": line.at,
-        "stream": line.source if is_printed else None,
-        "level": None if is_printed else line.source,
-        "logger": line.logger,
-        "text": line.text,
-    }

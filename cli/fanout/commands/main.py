@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 early_engine: LocalEngine | None = None
 """An engine whose workers were started before the command line was even parsed."""
 
-_RUNS_AN_ENGINE = frozenset({"send", "invoke", "replay", "serve", "cron trigger", "cron run"})
+_RUNS_AN_ENGINE = frozenset({"send", "invoke", "replay", "serve", "cron trigger", "cron run", "dev watch"})
 # With `-`, someone may still be typing: nobody else should wait for that.
 _NEEDS_NO_ENGINE = frozenset({"--no-wait", "--help", "-h", "--dry-run", "-", "--data=-"})
 
@@ -54,7 +54,7 @@ def take_early_engine() -> LocalEngine | None:
 def _start_early(arguments: list[str]) -> None:
     """Start workers while Typer and Rich are imported. Whatever is wrong is reported later, by the command itself."""
     global early_engine  # noqa: PLW0603 - see take_early_engine
-    called = " ".join(arguments[: 2 if arguments[:1] == ["cron"] else 1])
+    called = " ".join(arguments[: 2 if arguments[:1] in (["cron"], ["dev"]) else 1])
     if called not in _RUNS_AN_ENGINE or not _NEEDS_NO_ENGINE.isdisjoint(arguments):
         return
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 import typer
@@ -18,14 +18,14 @@ from fanout.commands.options import ConfigPath, Json, Timeout
 from fanout.commands.project import project
 from fanout.commands.text import count
 from fanout.config import Config
-from fanout.core import replays
-from fanout.core.replays import FunctionPlan
 from fanout.durations import parse_duration
 from fanout.engine.local import Ending
-from fanout.errors import NotFoundError, UsageError
+from fanout.errors import UsageError
 from fanout.journal.family import Watched
-from fanout.journal.filters import RunFilter
 from fanout.journal.sqlite_reader import JournalReader
+from fanout.views.replays import Wish, choose, plans_of
+from fanout.views.runs import run_json
+from fanout.views.trace import MOST_MEMBERS
 
 _RATE = re.compile(r"([0-9]+)/(.+)")
 
@@ -77,11 +77,11 @@ def replay(
         given=_given(given or ()),
         interval_ms=_interval(rate),
     )
-    asked.check()
+    wish = asked.wish()
     settings = project(config)
-    with JournalReader(settings.journal) as reader:
-        chosen = _choose(reader, asked)
-        plans = _plans(reader, asked, chosen) if chosen and (dry_run or asked.names_steps) else []
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
+        chosen = choose(reader, wish)
+        plans = plans_of(reader, wish, chosen) if chosen and (dry_run or wish.names_steps) else []
         last_run = reader.last_run_key()
         unknown = "" if chosen else filters.unknown_function(reader, options)
     if dry_run and chosen:
@@ -92,7 +92,7 @@ def replay(
         else:
             say(f"there is nothing to replay{unknown}")
     else:
-        _replay(settings, asked, chosen, last_run, timeout, began=began, as_json=as_json)
+        _replay(settings, wish, chosen, last_run, timeout, began=began, as_json=as_json)
 
 
 class _Asked(NamedTuple):
@@ -107,39 +107,33 @@ class _Asked(NamedTuple):
     given: dict[str, str]
     interval_ms: float | None
 
-    @property
-    def names_steps(self) -> bool:
-        return self.from_step is not None or bool(self.given)
+    def wish(self) -> Wish:
+        """What is wanted.
 
-    def check(self) -> None:
+        Raises:
+            UsageError: it is nothing, or two things that exclude each other.
+        """
         if self.is_from_start and self.from_step is not None:
             raise UsageError("`--from-start` and `--from-step` exclude each other")
         options = self.options
         if not self.ids and not options.states and options.error is None:
             # To replay what has completed is rarely meant: it has to be said.
             raise UsageError("there is nothing to replay", hint="say `--failed`, or give the ids of runs")
-
-    def meant(self, keys: tuple[int, ...] | None) -> RunFilter:
-        options = self.options
-        if keys is None and not options.states:
-            options = options._replace(is_failed=True)
-        return options.as_filter(keys)
-
-    def body(self, chosen: Sequence[int]) -> dict[str, Any]:
-        """As the engine is asked."""
-        return {
-            "runs": list(chosen),
-            "again": self.again,
-            "from_start": self.is_from_start,
-            "from_step": self.from_step,
-            "set": self.given,
-            "interval_ms": self.interval_ms,
-        }
+        return Wish(
+            ids=tuple(self.ids),
+            meant=options.as_filter(),
+            limit=self.limit,
+            again=self.again,
+            is_from_start=self.is_from_start,
+            from_step=self.from_step,
+            given=self.given,
+            interval_ms=self.interval_ms,
+        )
 
 
 def _replay(
     settings: Config,
-    asked: _Asked,
+    wish: Wish,
     chosen: list[int],
     last_run: int,
     timeout: float | None,
@@ -148,15 +142,15 @@ def _replay(
     as_json: bool,
 ) -> None:
     def put(client: Client) -> Watched:
-        request = client.request("replay", asked.body(chosen))
+        request = client.request("replay", wish.body(chosen))
         return Watched(request=request, replayed=tuple(chosen), after_run=last_run)
 
     watched, waited = waiting.put_and_wait(settings, put, timeout_s=timeout, is_quiet=as_json)
-    with JournalReader(settings.journal) as reader:
-        family = reader.family(watched, limit=report.MOST_MEMBERS)
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
+        family = reader.family(watched, limit=MOST_MEMBERS)
         if as_json:
             made = reader.watched_runs(watched)
-            report.print_json({"runs": [report.run_json(each) for each in made], "planned": len(chosen)})
+            report.print_json({"runs": [run_json(each) for each in made], "planned": len(chosen)})
         else:
             hints = waiting.hints(reader, watched, family, waited)
             left_out = len(chosen) - sum(each.replay_of is not None for each in family.runs.values())
@@ -165,44 +159,6 @@ def _replay(
             seconds = time.monotonic() - began
             report.print_report(reader, family, seconds, count(len(chosen), "replay"), hints)
     raise typer.Exit(waiting.exit_code(waited, report.exit_code(family.counts)))
-
-
-# Which runs.
-
-
-def _choose(reader: JournalReader, asked: _Asked) -> list[int]:
-    if not asked.ids:
-        return reader.to_replay(asked.meant(None), again=asked.again, limit=asked.limit)
-    keys = []
-    for id_ in asked.ids:
-        run = reader.run(id_)
-        if not run.state.is_final:
-            raise UsageError(f"the run `{run.id}` is {run.state}: only one that has ended can be replayed")
-        if not asked.again and not reader.to_replay(RunFilter(keys=(run.key,)), again=False):
-            raise NotFoundError(f"the run `{run.id}` was replayed already", hint="`--again` replays it once more")
-        keys.append(run.key)
-    return reader.to_replay(asked.meant(tuple(keys)), again=asked.again, limit=asked.limit)
-
-
-# What becomes of their steps.
-
-
-def _plans(reader: JournalReader, asked: _Asked, chosen: list[int]) -> list[FunctionPlan]:
-    recorded = reader.recorded_steps(chosen, asked.from_step)
-    known = {each.spec.id: each.spec.steps for each in reader.functions() if each.is_present}
-    code = {each.function: known.get(each.function) for each in recorded}
-    names = replays.recorded_names(recorded)
-    if asked.from_step is not None and asked.from_step not in names:
-        raise replay_plan.no_such_step(asked.from_step, names)
-    in_code = replays.coded_names(code)
-    if in_code is not None:
-        for step in asked.given:
-            if step not in names and replays.name_of(step) not in in_code:
-                raise replay_plan.no_such_step(step, list(dict.fromkeys([*names, *in_code])))
-    return [
-        replays.plan(each, code[each.function], is_from_start=asked.is_from_start, given=asked.given)
-        for each in recorded
-    ]
 
 
 def _given(said: Sequence[str]) -> dict[str, str]:

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from fanout.commands import report, text
+from fanout.commands import report
 from fanout.commands.text import count, printable
 from fanout.core.replays import FunctionPlan
-from fanout.errors import NotFoundError
+from fanout.views.replays import plan_json
 
 _INDENT = 9
 _LEAST_TEXT = 20
 
 
-def no_such_step(name: str, known: Sequence[str]) -> NotFoundError:
-    near = text.nearest(name, known).removeprefix("; ")
-    there = ", ".join(f"`{printable(each)}`" for each in known) or "none"
-    return NotFoundError(
-        f"none of the runs has a step `{name}`", hint=near or f"their steps are {text.first_line(there)}"
-    )
-
-
 def show(planned: int, plans: Sequence[FunctionPlan], *, as_json: bool) -> None:
     if as_json:
-        report.print_json({"runs": [], "planned": planned, "functions": [_json(each) for each in plans]})
+        report.print_json(plan_json(planned, plans))
     else:
         _print(planned, plans)
 
@@ -74,15 +65,3 @@ def _lines(steps: Sequence[str], width: int) -> list[str]:
         else:
             lines[-1] = f"{lines[-1]} {said}".lstrip()
     return lines
-
-
-def _json(plan: FunctionPlan) -> dict[str, Any]:
-    return {
-        "function": plan.function,
-        "runs": plan.runs,
-        "reused": plan.reused,
-        "given": plan.given,
-        "again": plan.again,
-        "new": plan.new if plan.is_known else None,
-        "gone": plan.gone if plan.is_known else None,
-    }

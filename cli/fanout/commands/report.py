@@ -6,17 +6,17 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from fanout.commands import text
 from fanout.commands.app import say
-from fanout.journal.appender import AcceptedEvent
+from fanout.config import Config
 from fanout.journal.family import Family, Watched, live
 from fanout.journal.sqlite_reader import JournalReader
-from fanout.model import Failure, Run, RunState, Step
+from fanout.model import RunState
+from fanout.views.trace import MOST_MEMBERS
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -29,17 +29,15 @@ _REFRESH_S = 0.125
 _PIPE_WIDTH = 200
 _MOST_LIVE_RUNS = 2_000
 _MOST_LINES = 100
-MOST_MEMBERS = 200_000
-"""So many runs of a family are told apart at most."""
 
 
 class LiveReport:
     """A tree on a terminal's stderr that shows runs as they go; silent where stderr is no terminal."""
 
-    def __init__(self, journal: Path, watched: Watched, *, is_quiet: bool) -> None:
+    def __init__(self, config: Config, watched: Watched, *, is_quiet: bool) -> None:
         self._is_shown = sys.stderr.isatty() and not is_quiet
         self._watched = watched
-        self._journal = journal
+        self._config = config
         self._reader: JournalReader | None = None
         self._live: Live | None = None
         self._next = time.monotonic() + _REFRESH_S
@@ -59,7 +57,7 @@ class LiveReport:
         if not self._is_shown or time.monotonic() < self._next:
             return
         if self._reader is None:
-            self._reader = JournalReader(self._journal)
+            self._reader = JournalReader(self._config.journal, redact=self._config.redact)
         began = time.monotonic()
         if self._live is None:
             from rich.live import Live  # lazy: what ends at once is never drawn
@@ -133,13 +131,14 @@ def print_report(
 
     from fanout.commands import heard as heard_  # lazy: as above
     from fanout.commands.tree import tree
+    from fanout.views.heard import in_short
 
     out = console()
     if family.events:
         out.print(Group(*tree(family, reader.runs_with_steps, out.width, most_lines=_MOST_LINES), *heard_.lines(heard)))
     line = summary(family.counts, seconds, what)
     if heard:
-        line.append(f"; {heard_.in_short(heard)}")
+        line.append(f"; {in_short(heard)}")
     out.print(line, soft_wrap=True)
     if output is not None:
         print(text.printable(output))
@@ -179,56 +178,3 @@ def exit_code(counts: Mapping[RunState, int]) -> int:
 def print_json(value: object) -> None:
     sys.stdout.flush()
     sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
-
-
-def events_json(events: Sequence[AcceptedEvent]) -> list[dict[str, Any]]:
-    return [{"id": event.id, "name": event.name, "duplicate": event.is_duplicate} for event in events]
-
-
-def run_json(run: Run, *, has_steps: bool = True) -> dict[str, Any]:
-    """A run with stable keys; times are milliseconds UTC. Where steps were not read, there is no word of them."""
-    said = {
-        "id": run.id,
-        "function": run.function,
-        "event_id": run.event_id,
-        "event_name": run.event_name,
-        "state": run.state,
-        "reason": run.reason,
-        "attempts": run.attempts,
-        "queued_at": run.queued_at,
-        "due_at": run.due_at,
-        "started_at": run.started_at,
-        "ended_at": run.ended_at,
-        "output": run.output,
-        "error": failure_json(run.error),
-        "replay_of": run.replay_of,
-        "replayed_by": run.replayed_by,
-        "parent": run.parent,
-    }
-    return said | ({"steps": [step_json(step) for step in run.steps]} if has_steps else {})
-
-
-def step_json(step: Step) -> dict[str, Any]:
-    return {
-        "name": step.name,
-        "kind": step.kind,
-        "state": step.state,
-        "attempts": step.attempts,
-        "started_at": step.started_at,
-        "ended_at": step.ended_at,
-        "due_at": step.due_at,
-        "output": step.output,
-        "error": failure_json(step.error),
-        "is_unreached": step.is_unreached,
-    }
-
-
-def failure_json(failure: Failure | None) -> dict[str, str] | None:
-    if failure is None:
-        return None
-    return {"type": failure.type, "message": failure.message, "traceback": failure.traceback}
-
-
-def raw_json(json_text: str) -> msgspec.Raw:
-    """JSON text to be put into other JSON as it is."""
-    return msgspec.Raw(json_text.encode())

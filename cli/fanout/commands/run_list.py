@@ -12,6 +12,7 @@ from fanout.commands.columns import print_table as print_lines
 from fanout.journal.filters import RunFilter
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import Run, RunState
+from fanout.views.runs import run_json
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -129,7 +130,7 @@ class _Followed:
 def _print(runs: Sequence[Run], *, as_json: bool) -> None:
     if as_json:
         for run in runs:
-            report.print_json(report.run_json(run, has_steps=False))
+            report.print_json(run_json(run, has_steps=False))
         return
     out = report.console()
     for run in runs:

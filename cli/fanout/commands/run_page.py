@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from fanout.commands import reasons, report, text, tracebacks, waits
+from fanout.commands import report, text, tracebacks
 from fanout.commands.app import say
 from fanout.commands.waterfall import Chart
 from fanout.core.causes import root_cause
-from fanout.errors import JournalError
-from fanout.journal.awaited import Awaited, AwaitedEvent, Children, Relatives
-from fanout.journal.logs import LogSize, logs_path
-from fanout.journal.sqlite_logs import LogReader
-from fanout.journal.sqlite_reader import JournalReader
-from fanout.model import FailedAttempt, Run, RunState, Step, StepState
+from fanout.journal.awaited import Awaited
+from fanout.model import Step
+from fanout.views import waits
+from fanout.views.run import Page, step_notes
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,40 +26,6 @@ _LEAST_TEXT = 24
 _LEAST_ROWS = 5
 _ROWS_BELOW = 2
 """A hint, and the shell's next prompt."""
-
-
-class Page(NamedTuple):
-    run: Run
-    data: str
-    failures: list[FailedAttempt]
-    awaited: dict[str, Awaited]
-    cancelled_by: list[AwaitedEvent]
-    relatives: Relatives
-    why: str | None = None
-    log: LogSize = LogSize()
-
-
-def read(reader: JournalReader, run: Run) -> Page:
-    return Page(
-        run=run,
-        data=reader.event_data(run.key),
-        failures=reader.failures(run.key),
-        awaited={each.step: each for each in reader.awaited(run.key)},
-        cancelled_by=reader.cancelling_events(run.key),
-        relatives=reader.relatives(run.key),
-        why=reasons.line(reader, run, text.now()),
-        log=_log_size(reader, run),
-    )
-
-
-def _log_size(reader: JournalReader, run: Run) -> LogSize:
-    """How much it has printed; logs that can't be read are no reason to show less of the run."""
-    with LogReader(logs_path(reader.path)) as log, suppress(JournalError):
-        return log.size(run.id)
-    return LogSize()
-
-
-# For people.
 
 
 class _Fact(NamedTuple):
@@ -127,7 +90,7 @@ def _add_notes(line: Text, step: Step, awaited: Awaited | None, width: int | Non
 
     On a terminal it goes to the next line where there is no room for it.
     """
-    for note in _notes(step, awaited):
+    for note in map(text.shown, step_notes(step, awaited)):
         if width is not None and _row_length(line) + len(note) + 2 > width:
             line.append("\n  ")
         line.append(f"  {note}", style="yellow")
@@ -182,10 +145,10 @@ def _facts(page: Page) -> Iterator[_Fact]:
     yield _Fact("function", text.printable(run.function), "bold")
     yield _Fact("state", f"{text.symbol(run.state)} {run.state}{reason}", text.style(run.state))
     if page.why is not None:
-        yield _Fact("why", f"it {page.why}", "yellow")
+        yield _Fact("why", f"it {text.shown(page.why)}", "yellow")
     for event in page.cancelled_by:
         limit = "" if event.expires_at is None else f", until {text.clock(event.expires_at)}"
-        yield _Fact("", f"would be cancelled by {waits.event_in_words(event)}{limit}")
+        yield _Fact("", f"would be cancelled by {text.shown(waits.event_in_words(event))}{limit}")
     yield _Fact("event", f"{text.printable(run.event_name)}  {text.printable(run.event_id)}")
     yield from _origin(page)
     yield _Fact("data", page.data, is_json=True)
@@ -223,82 +186,12 @@ def _relatives(page: Page) -> Iterator[_Fact]:
         yield _Fact("replay", f"{id_} {state}", text.style(state))
     for children in page.relatives.children:
         where = f" (step `{text.printable(children.step)}`)" if children.step != children.function else ""
-        yield _Fact("invoked", f"{waits.children_in_words(children)}{where}")
+        yield _Fact("invoked", f"{text.shown(waits.children_in_words(children))}{where}")
     for name, number, id_ in page.relatives.sent:
         yield _Fact("sent", f"{text.printable(name)}  {text.printable(id_) if number == 1 else text.times(number)}")
-
-
-def _notes(step: Step, awaited: Awaited | None) -> Iterator[str]:
-    """What is not to be seen in its bar."""
-    if step.attempts > 1:
-        yield f"{step.attempts} attempts"
-    if step.state is StepState.RETRYING and step.due_at is not None:
-        yield f"again at {text.clock(step.due_at)}"
-    if awaited is not None:
-        yield waits.in_words(awaited)
-    if step.is_unreached:
-        yield "recorded, but today's code has no such step"
 
 
 def _line(*parts: tuple[str, str]) -> Text:
     from rich.text import Text  # lazy: `--json` doesn't draw
 
     return Text.assemble(*parts)
-
-
-# JSON.
-
-
-def as_json(page: Page) -> dict[str, Any]:
-    relatives = page.relatives
-    return {
-        **report.run_json(page.run),
-        "parent_step": relatives.parent_step,
-        "item": relatives.item,
-        "item_key": relatives.item_key,
-        "sent_by": relatives.sent_by,
-        "event_data": report.raw_json(page.data),
-        "failures": [
-            {
-                "step": each.step or None,
-                "attempt": each.number,
-                "began_at": each.began_at,
-                "at": each.ended_at,
-                **(report.failure_json(each.failure) or {}),
-            }
-            for each in page.failures
-        ],
-        "why": page.why,
-        "log_lines": page.log.lines,
-        "waits": [_awaited_json(each) for each in page.awaited.values()],
-        "cancelled_by": [_event_json(event) for event in page.cancelled_by],
-        "children": [_children_json(children) for children in relatives.children],
-        "sent": [{"name": name, "count": number, "first_id": id_} for name, number, id_ in relatives.sent],
-        "replays": [{"id": id_, "state": state} for id_, state in relatives.replays],
-    }
-
-
-def _awaited_json(awaited: Awaited) -> dict[str, Any]:
-    return {
-        "step": awaited.step,
-        "kind": awaited.kind,
-        "due_at": awaited.due_at,
-        "event": None if awaited.event is None else _event_json(awaited.event),
-        "children": None if awaited.children is None else _children_json(awaited.children),
-        "has_more": awaited.has_more,
-    }
-
-
-def _event_json(event: AwaitedEvent) -> dict[str, Any]:
-    return {
-        "name": event.event,
-        "path": event.path or None,
-        "value": report.raw_json(event.value) if event.path else None,
-        "if": event.condition,
-        "expires_at": event.expires_at,
-    }
-
-
-def _children_json(children: Children) -> dict[str, Any]:
-    counts: dict[RunState, int] = dict(children.counts)
-    return {"step": children.step, "function": children.function, "first_id": children.id, "states": counts}

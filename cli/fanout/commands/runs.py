@@ -11,6 +11,7 @@ from fanout.commands.app import say
 from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
 from fanout.journal.sqlite_reader import JournalReader
+from fanout.views.runs import run_json
 
 runs_app = typer.Typer(rich_markup_mode=None)
 
@@ -38,12 +39,13 @@ def list_runs(
         return
     options = filters.Options(status, failed, function, event, since, until, error)
     meant = options.as_filter()
-    with JournalReader(project(config).journal) as reader:
+    settings = project(config)
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
         if follow:
             run_list.follow(reader, meant, limit, as_json=as_json)
         found = reader.runs(meant, limit=limit, outputs=as_json)
         if as_json:
-            report.print_json({"runs": [report.run_json(run, has_steps=False) for run in found]})
+            report.print_json({"runs": [run_json(run, has_steps=False) for run in found]})
         elif found:
             run_list.print_table(found)
         else:
@@ -58,10 +60,12 @@ def show(
     config: ConfigPath = None,
 ) -> None:
     from fanout.commands import run_page  # lazy: the list does without
+    from fanout.views import run as run_view
 
-    with JournalReader(project(config).journal) as reader:
-        page = run_page.read(reader, reader.run(run))
+    settings = project(config)
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
+        page = run_view.read(reader, reader.run(run))
     if as_json:
-        report.print_json(run_page.as_json(page))
+        report.print_json(run_view.as_json(page))
     else:
         run_page.print_page(page)

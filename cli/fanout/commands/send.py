@@ -21,6 +21,10 @@ from fanout.journal.appender import AcceptedEvent
 from fanout.journal.family import Family, Watched
 from fanout.journal.heard import Heard, Hearer
 from fanout.journal.sqlite_reader import JournalReader
+from fanout.views import heard as heard_views
+from fanout.views.events import accepted_json
+from fanout.views.runs import run_json
+from fanout.views.trace import MOST_MEMBERS
 
 if TYPE_CHECKING:
     from fanout.commands import waiting
@@ -51,7 +55,7 @@ def send(
 
     def put(client: Client) -> Watched:
         # Those that begin to wait while the events are being stored may hear them as well.
-        with JournalReader(settings.journal) as reader:
+        with JournalReader(settings.journal, redact=settings.redact) as reader:
             hearers.update(reader.hearers(events))
             accepted.extend(client.append(events))
             hearers.update(reader.hearers(events))
@@ -65,12 +69,12 @@ def send(
     from fanout.commands import waiting  # lazy: who doesn't wait needs no engine
 
     watched, waited = waiting.put_and_wait(settings, put, timeout_s=timeout, is_quiet=as_json)
-    with JournalReader(settings.journal) as reader:
-        family = reader.family(watched, limit=report.MOST_MEMBERS)
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
+        family = reader.family(watched, limit=MOST_MEMBERS)
         found = reader.heard(hearers, accepted)
         if as_json:
-            runs = [report.run_json(run) for run in reader.watched_runs(watched)]
-            report.print_json({"events": report.events_json(accepted), "runs": runs, **heard.as_json(found)})
+            runs = [run_json(run) for run in reader.watched_runs(watched)]
+            report.print_json({"events": accepted_json(accepted), "runs": runs, **heard_views.as_json(found)})
         else:
             hints = heard.duplicates(accepted)
             if reader.progress(watched).is_routed:
@@ -106,7 +110,7 @@ def _read(files: Sequence[str], name: str | None, data: str | None) -> list[NewE
 
 def _print_stored(accepted: Sequence[AcceptedEvent], *, has_engine: bool, as_json: bool) -> None:
     if as_json:
-        report.print_json({"events": report.events_json(accepted), "runs": [], **heard.as_json([])})
+        report.print_json({"events": accepted_json(accepted), "runs": [], **heard_views.as_json([])})
         return
     for event in accepted:
         print(event.id)

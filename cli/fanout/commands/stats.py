@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from fanout.commands import filters, report, stats_page, text
+from fanout.commands import report, stats_page, text
 from fanout.commands.app import say
 from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
 from fanout.errors import NotFoundError
 from fanout.journal.sqlite_reader import JournalReader
+from fanout.views import statistics
+from fanout.views.filters import moment
 
 _ALL = "all"
 _DAY = "24h"
@@ -32,15 +34,16 @@ def stats(
     as_json: Json = False,
     config: ConfigPath = None,
 ) -> None:
-    first = None if since == _ALL else filters.moment("--since", since)
+    first = None if since == _ALL else moment("--since", since)
     out = report.console()
     slices = _SLICES_AS_JSON if as_json else stats_page.slices(out)
-    with JournalReader(project(config).journal) as reader:
+    settings = project(config)
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
         found = reader.statistics(first, text.now(), function, most_slices=slices)
         if function is not None and not found.counts:
             _check(function, reader)
     if as_json:
-        report.print_json(stats_page.as_json(found, function))
+        report.print_json(statistics.as_json(found, function))
         return
     stats_page.print_page(out, found, function, is_all=first is None)
     for hint in stats_page.hints(found, since):

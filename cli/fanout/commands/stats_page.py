@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from fanout.commands import text
 from fanout.commands.columns import Column, labelled, print_table
@@ -14,6 +12,7 @@ from fanout.core import figures
 from fanout.durations import period
 from fanout.journal.statistics import Statistics
 from fanout.model import RunState
+from fanout.views.statistics import rate_in_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,16 +61,8 @@ def _heading(found: Statistics, function: str | None, total: int, *, is_all: boo
 
     of = "" if function is None else f" of {text.printable(function)}"
     since = "in all" if is_all else f"since {text.clock(found.since)}"
-    rate = _rate(total, found.until - found.since)
+    rate = rate_in_words(total, found.until - found.since)
     return Text.assemble((f"{text.count(total, 'run')}{of}", "bold"), f" {since}{rate}")
-
-
-def _rate(number: int, span_ms: int) -> str:
-    """As in `, 12 a minute`: by the shortest unit of time that has one at least."""
-    for unit, length in (("second", 1_000), ("minute", 60_000), ("hour", 3_600_000)):
-        if number and number * length >= span_ms:
-            return f", {number * length / max(span_ms, length):,.0f} a{'n' if unit == 'hour' else ''} {unit}"
-    return ""
 
 
 def _states(found: Statistics) -> Text:
@@ -146,24 +137,12 @@ def _functions(found: Statistics) -> Table:
         rows.append([
             Text(text.printable(each.function)),
             Text(f"{runs:,}"),
-            Text(percent(failed, runs), style=_failed_style(failed, runs)),
+            Text(text.percent(failed, runs), style=_failed_style(failed, runs)),
             _took(each.took.p50),
             _took(each.took.p95),
             _took(each.queued.p95),
         ])  # fmt: skip
     return columns, rows
-
-
-def percent(part: int, whole: int) -> str:
-    """`0.02%`, `3.1%`, `100%`; a dash for none at all. What is there never looks like nothing, nor like all."""
-    if not part:
-        return "-"
-    if part == whole:
-        return "100%"
-    share = 100 * part / whole
-    if share < 0.01:  # noqa: PLR2004 - the last digit that is shown
-        return "<0.01%"
-    return f"{share:.2f}%" if share < 1 else f"{min(share, 99.9):.1f}%"
 
 
 def _failed_style(part: int, whole: int) -> str:
@@ -247,21 +226,3 @@ def hints(found: Statistics, since: str) -> Iterator[str]:
             yield f"`--json` has all of the {number:,} {what}"
     if not found.counts and since != "all":
         yield "`--since all` looks at all there is"
-
-
-# JSON.
-
-
-def as_json(found: Statistics, function: str | None) -> dict[str, Any]:
-    """Times are milliseconds; `runs` and `failed` of `throughput` have a number for each slice."""
-    value: dict[str, Any] = msgspec.to_builtins(_plain(found))
-    return {"function": function, **value}
-
-
-def _plain(value: Any) -> Any:
-    """Named tuples as objects: their fields are the keys, but for `count`, which tuples have as a method."""
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {"count" if name == "number" else name: _plain(each) for name, each in value._asdict().items()}
-    if isinstance(value, dict):
-        return {str(name): _plain(each) for name, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, tuple) else value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,8 +11,10 @@ from fanout.commands.app import say
 from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
 from fanout.commands.tree import Traced, tree
-from fanout.journal.family import Family, FamilyEvent, FamilyRun, Member
+from fanout.journal.family import Family, Member
 from fanout.journal.sqlite_reader import JournalReader
+from fanout.views import trace as trace_views
+from fanout.views.trace import MOST_MEMBERS
 
 _MOST_LINES = 200
 
@@ -33,12 +35,13 @@ def trace(
     as_json: Json = False,
     config: ConfigPath = None,
 ) -> None:
-    with JournalReader(project(config).journal) as reader:
+    settings = project(config)
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
         event, run = reader.event_or_run(id_)
-        family, levels_above = reader.trace(event, run, limit=report.MOST_MEMBERS)
+        family, levels_above = reader.trace(event, run, limit=MOST_MEMBERS)
         marked: Member = family.events[event] if run is None else family.runs[run]
         if as_json:
-            report.print_json(_json(reader, family, marked))
+            report.print_json(trace_views.as_json(reader, family, marked))
             return
         _print(reader, family, marked)
     if levels_above:
@@ -60,34 +63,3 @@ def _print(reader: JournalReader, family: Family, marked: Member) -> None:
     ends = [text.now() if run.ended_at is None else run.ended_at for run in family.runs.values()]
     seconds = (max(ends, default=since) - since) / 1000
     out.print(report.summary(family.counts, seconds, f"`{text.printable(family.roots[0].name)}`"), soft_wrap=True)
-
-
-def _json(reader: JournalReader, family: Family, marked: Member) -> dict[str, Any]:
-    """Flat, with links: `event_id` and `parent` of a run, `origin` of an event (the run that sent it)."""
-    runs = reader.runs_with_steps(list(family.runs), outputs=True)
-    return {
-        "id": marked.id,
-        "root": family.roots[0].id,
-        "events": [_event_json(event, family) for event in family.events.values()],
-        "runs": [
-            {
-                **report.run_json(runs[key]),
-                "parent_step": member.parent_step,
-                "item": member.item,
-                "item_key": member.item_key,
-            }
-            for key, member in family.runs.items()
-            if key in runs
-        ],
-    }
-
-
-def _event_json(event: FamilyEvent, family: Family) -> dict[str, Any]:
-    origin: FamilyRun | None = None if event.origin is None else family.runs.get(event.origin)
-    return {
-        "id": event.id,
-        "name": event.name,
-        "received_at": event.received_at,
-        "origin": None if origin is None else origin.id,
-        "duplicate": event.is_duplicate,
-    }

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from fanout.commands import layout, text
-from fanout.commands.layout import Alike, Left, Line
+from fanout.commands import text
 from fanout.core.causes import root_cause
 from fanout.journal.family import Family, FamilyEvent, FamilyRun, Member
 from fanout.model import Failure, Run, RunState, StepState
+from fanout.views import layout
+from fanout.views.layout import Alike, Left, Line
 
 if TYPE_CHECKING:
     from rich.text import Text

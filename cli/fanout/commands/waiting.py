@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 
 from fanout.client import Client
-from fanout.commands import waits
 from fanout.commands.app import say
 from fanout.commands.loading import LoadWarnings, held_up
 from fanout.commands.main import take_early_engine
 from fanout.commands.report import LiveReport, failed
-from fanout.commands.text import count, now, printable
+from fanout.commands.text import count, now, printable, shown
 from fanout.config import Config
 from fanout.engine.local import GRACE_S, LONG_WAIT_MS, Ending, LocalEngine
 from fanout.errors import JournalBusyError, LoadError
 from fanout.journal.family import Family, Progress, Watched, live
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import EventTrigger, RunState
+from fanout.views import waits
 
 _LEAST_PAUSE_S = 0.3
 
@@ -59,7 +58,7 @@ def put_and_wait(config: Config, put: Put, *, timeout_s: float | None, is_quiet:
     waited = Waited()
     watched = _wait(config, put, waited, timeout_s, is_quiet=is_quiet)
     if waited.ending is Ending.DONE:
-        with JournalReader(config.journal) as reader:
+        with JournalReader(config.journal, redact=config.redact) as reader:
             waited.held_up, waited.is_without_code = held_up(reader, watched, waited.unloaded)
     return watched, waited
 
@@ -96,10 +95,10 @@ def _run(
     engine = own.open(is_development=True, has_schedules=False)
     own.load()
     if watched is None:
-        _say_left_over(own.config.journal)
+        _say_left_over(own.config)
         with Client(own.config.journal) as client:
             watched = put(client)
-    with LiveReport(own.config.journal, watched, is_quiet=is_quiet) as live:
+    with LiveReport(own.config, watched, is_quiet=is_quiet) as live:
         own.pool.on_output = live.print_line
         stopping = Stopping(own, live.print_line)
         warnings = LoadWarnings(engine, live.print_line)
@@ -124,9 +123,9 @@ def _run(
     return watched
 
 
-def _say_left_over(journal: Path) -> None:
+def _say_left_over(config: Config) -> None:
     """An engine runs whatever it finds: nobody should wonder what else is going on."""
-    with JournalReader(journal) as reader:
+    with JournalReader(config.journal, redact=config.redact) as reader:
         left = reader.left_over(now() + LONG_WAIT_MS)
     nouns = zip(left, ("event", "run", "request"), strict=True)
     if said := " and ".join(count(number, noun) for number, noun in nouns if number):
@@ -167,7 +166,7 @@ def _answer(own: LocalEngine, put: Put, watched: Watched | None) -> None:
     except LoadError:
         say("what was asked for is stored: the next engine does it, once the code can be loaded")
         raise
-    with JournalReader(own.config.journal) as reader:
+    with JournalReader(own.config.journal, redact=own.config.redact) as reader:
         if own.run(lambda: reader.progress(asked).is_over()) is not Ending.DONE:
             raise KeyboardInterrupt
 
@@ -180,7 +179,10 @@ def _follow(
     Without a time limit, long waits are left to that engine.
     """
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    with LiveReport(config.journal, watched, is_quiet=is_quiet) as live, JournalReader(config.journal) as reader:
+    with (
+        LiveReport(config, watched, is_quiet=is_quiet) as live,
+        JournalReader(config.journal, redact=config.redact) as reader,
+    ):
         patience = _Patience(reader, watched)
 
         def look(progress: Progress) -> bool:
@@ -222,8 +224,9 @@ class _Patience:
 class Stopping:
     """Says that an engine stops, if that takes a moment: what only waits leaves at once."""
 
-    def __init__(self, own: LocalEngine, tell: Callable[[str], None]) -> None:
+    def __init__(self, own: LocalEngine, tell: Callable[[str], None], *, grace_s: float = GRACE_S) -> None:
         self._own = own
+        self._grace_s = grace_s
         self._tell = tell
         self._began: float | None = None
         own.on_stopping = self._begin
@@ -238,7 +241,7 @@ class Stopping:
             return
         self._began = None
         what = "1 run is" if runs == 1 else f"{runs:,} runs are"
-        self._tell(f"stopping: {what} at work, for {GRACE_S:.0f} s at most; Ctrl-C again ends it at once")
+        self._tell(f"stopping: {what} at work, for {self._grace_s:g} s at most; Ctrl-C again ends it at once")
 
 
 def exit_code(waited: Waited, runs_code: int) -> int:
@@ -252,7 +255,7 @@ def hints(reader: JournalReader, watched: Watched, family: Family, waited: Waite
     found = failed(family) + waited.held_up
     is_waiting = bool(family.counts[RunState.WAITING])
     if is_waiting:
-        found += waits.hints(reader, watched)
+        found += map(shown, waits.hints(reader, watched))
     if waited.ending is Ending.DONE:
         if is_waiting and waited.has_engine:
             found.append(

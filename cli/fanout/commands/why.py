@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
-from fanout.commands import reasons, report, text
+from fanout.commands import report, text
 from fanout.commands.app import say
 from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
 from fanout.journal.sqlite_reader import JournalReader
+from fanout.views import reasons
 
 
 def register(app: typer.Typer, help_: str) -> None:
@@ -22,13 +23,14 @@ def why(
     as_json: Json = False,
     config: ConfigPath = None,
 ) -> None:
-    with JournalReader(project(config).journal) as reader:
+    settings = project(config)
+    with JournalReader(settings.journal, redact=settings.redact) as reader:
         found = reader.run(run)
         reason = reasons.reason(reader, found, text.now())
     if as_json:
         said = {"run": found.id, "function": found.function, "state": found.state, **reasons.as_json(reason)}
         report.print_json(said)
         return
-    print(f"`{text.printable(found.function)}` {reason.words}")
+    print(f"`{text.printable(found.function)}` {text.shown(reason.words)}")
     if reason.hint is not None:
         say(f"hint: {reason.hint}")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fanout.commands.text import printable
+from fanout.views.words import printable
+
+if TYPE_CHECKING:
+    from fanout.journal.sqlite_reader import JournalReader
 from fanout.core.graph import Graph, Link, LinkKind, Node, NodeKind
 
 _MERMAID_SHAPES = {NodeKind.EVENT: '(["{}"])', NodeKind.SCHEDULE: '[/"{}"/]', NodeKind.FUNCTION: '["{}"]'}
@@ -13,6 +16,11 @@ _DOT_SHAPES = {NodeKind.EVENT: "ellipse", NodeKind.SCHEDULE: "cds", NodeKind.FUN
 _DASHED = frozenset({LinkKind.WAKES, LinkKind.CANCELS, LinkKind.FAILS_OVER})
 # In a label in quotes, only these could end it, or be read as markup.
 _MERMAID_ENTITIES = {ord(each): f"#{ord(each)};" for each in '"#&<>`\\'}
+
+
+def read(reader: JournalReader) -> Graph:
+    """What the code declares, and what runs have been seen to do."""
+    return Graph((each.spec for each in reader.functions() if each.is_present), reader.links())
 
 
 def as_json(graph: Graph) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from fanout.commands.text import printable
 from fanout.core import cron
 from fanout.core.cron_words import in_words
 from fanout.durations import duration, period
@@ -24,6 +23,7 @@ from fanout.model import (
     Overlap,
     Trigger,
 )
+from fanout.views.words import printable
 
 _DEFAULTS = FunctionSpec(id="", name="", module="", qualname="", file="", line=0, is_async=False)
 

@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from fanout.commands import text
 from fanout.core import flow
 from fanout.core.places import THROTTLE, TICKS, Place, places_of
+from fanout.core.redaction import HIDDEN
 from fanout.journal.functions import Queued
 from fanout.journal.sqlite_functions import MOST_AHEAD
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import ConcurrencyRule, FunctionSpec, Run, ThrottleRule
+from fanout.views import words
 
 TICK_BEFORE = "tick-before"
 _MOST_NAMED = 3
@@ -50,8 +51,8 @@ def _behind(reader: JournalReader, spec: FunctionSpec, queued: Queued) -> Reason
     going = tuple(reader.going(spec.id, TICKS))
     if not going:
         return None
-    words = f"waits for the end of the tick before: {_named(going)}"
-    return Reason(TICK_BEFORE, words, held_by=going, ahead=queued.ahead)
+    sentence = f"waits for the end of the tick before: {_named(going)}"
+    return Reason(TICK_BEFORE, sentence, held_by=going, ahead=queued.ahead)
 
 
 def _full(reader: JournalReader, spec: FunctionSpec, queued: Queued) -> Reason | None:
@@ -63,8 +64,8 @@ def _full(reader: JournalReader, spec: FunctionSpec, queued: Queued) -> Reason |
         if len(held_by) < limit:
             continue
         slots = "the only slot" if limit == 1 else f"1 of {limit:,} slots"
-        words = f"waits for {slots} of {_owner(spec, rule)}{key_in_words(rule.key, place.key)}"
-        return Reason("concurrency", f"{words}: held by {_named(held_by)}", held_by=held_by, ahead=queued.ahead)
+        sentence = f"waits for {slots} of {_owner(spec, rule)}{key_in_words(reader, rule.key, place.key)}"
+        return Reason("concurrency", f"{sentence}: held by {_named(held_by)}", held_by=held_by, ahead=queued.ahead)
     return None
 
 
@@ -84,22 +85,24 @@ def _holders(reader: JournalReader) -> dict[Place, list[str]]:
 
 
 def _owner(spec: FunctionSpec, rule: ConcurrencyRule) -> str:
-    return f"app `{text.printable(spec.app)}`" if rule.scope == "app" else f"`{text.printable(spec.id)}`"
+    return f"app `{words.printable(spec.app)}`" if rule.scope == "app" else f"`{words.printable(spec.id)}`"
 
 
-def key_in_words(expression: str | None, key: str) -> str:
+def key_in_words(reader: JournalReader, expression: str | None, key: str) -> str:
     """` with key acct_7`, or nothing where there is no such expression. Keys are JSON text."""
     if expression is None:
         return ""
+    if reader.hides(expression):
+        return f" with key `{HIDDEN}`"
     try:
         value = msgspec.json.decode(key)
     except msgspec.DecodeError:
         value = key  # of what JSON has not, or too long to be kept whole
-    return f" with key `{text.first_line(value if isinstance(value, str) else key, 60)}`"
+    return f" with key `{words.first_line(value if isinstance(value, str) else key, 60)}`"
 
 
 def _named(ids: tuple[str, ...]) -> str:
-    named = [text.short_id(id_) for id_ in ids[:_MOST_NAMED]]
+    named = [words.short_id(id_) for id_ in ids[:_MOST_NAMED]]
     if len(ids) > _MOST_NAMED:
         return f"{', '.join(named)} and {len(ids) - _MOST_NAMED:,} more"
     return " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
@@ -115,8 +118,8 @@ def _throttled(
     # Others may share the throttle, and what is before it may be held up by something else.
     about = "about " if queued.ahead or any(keys) else ""
     behind = f", behind {_runs(queued.ahead)}" if queued.ahead else ""
-    words = f"is throttled until {about}{text.clock(until)}{key_in_words(rule.key, key or '')}{behind}"
-    return Reason("throttle", words, until=until, ahead=queued.ahead)
+    sentence = f"is throttled until {about}{words.clock(until)}{key_in_words(reader, rule.key, key or '')}{behind}"
+    return Reason("throttle", sentence, until=until, ahead=queued.ahead)
 
 
 def _in_line(queued: Queued) -> Reason:
@@ -129,4 +132,4 @@ def _in_line(queued: Queued) -> Reason:
 
 
 def _runs(number: int) -> str:
-    return f"{MOST_AHEAD:,} runs or more" if number >= MOST_AHEAD else text.count(number, "run")
+    return f"{MOST_AHEAD:,} runs or more" if number >= MOST_AHEAD else words.count(number, "run")

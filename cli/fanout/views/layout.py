@@ -1,6 +1,6 @@
 """Which lines the tree of a family has, so that it can be read at once: those that are alike are summed up.
 
-It decides what is shown and where; tree.py says how.
+It decides what is shown and where; who draws it says how.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from fanout.commands.text import name
 from fanout.journal.family import Family, FamilyEvent, FamilyRun, Member
 from fanout.model import RunState
+from fanout.views.words import name
 
 _MOST_ALIKE = (25, 10, 3, 1)
 """How many siblings that are alike have lines of their own: the first of these with which all fits in."""
