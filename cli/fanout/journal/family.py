@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from fanout.model import RunState
@@ -108,6 +108,11 @@ class Family:
             self.runs[run.key] = run
             self.counts[run.state] += 1
             self._runs_of.setdefault(event.key, []).append(run)
+
+    def replace_runs(self, by: Callable[[FamilyRun], FamilyRun]) -> None:
+        """Put what this makes of it in the place of each run."""
+        self.runs = {key: by(run) for key, run in self.runs.items()}
+        self._runs_of = {event: [self.runs[run.key] for run in runs] for event, runs in self._runs_of.items()}
 
     def runs_of(self, event: FamilyEvent) -> list[FamilyRun]:
         return self._runs_of.get(event.key, [])

@@ -18,7 +18,7 @@ _BUSY_LIMIT_S = 30.0
 def open_connection(path: Path, flags: int) -> apsw.Connection:
     """A connection that waits for locks. The waiting is set up before anything else touches the file."""
     with readable_errors(path):
-        connection = apsw.Connection(str(path), flags=flags, statementcachesize=64)
+        connection = apsw.Connection(str(path), flags=flags, statementcachesize=256)
         connection.set_busy_handler(Patience())
         return connection
 

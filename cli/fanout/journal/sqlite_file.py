@@ -30,15 +30,7 @@ class JournalFile:
             JournalError: it can't be opened, is no journal, or was written by a newer fanout.
         """
         self._path = path
-        try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # SQLite gives the files beside it the rights of this one: nobody else reads payloads. Only a new file is
-            # opened here: to close any descriptor of an old one would take away the locks that SQLite holds on it for
-            # this process, and another SQLite tool could then remove the write-ahead log under our other connections.
-            with suppress(FileExistsError):
-                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        except OSError as error:
-            raise JournalError(f"the journal `{path}` can't be opened: {error.strerror}") from None
+        self._make_file()
         try:
             self._connection = open_connection(path, apsw.SQLITE_OPEN_READWRITE)
             with readable_errors(path):
@@ -49,6 +41,17 @@ class JournalFile:
             if hasattr(self, "_connection"):
                 self._connection.close()
             raise
+
+    def _make_file(self) -> None:
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # SQLite gives the files beside it the rights of this one: nobody else reads payloads. Only a new file is
+            # opened here: to close any descriptor of an old one would take away the locks that SQLite holds on it for
+            # this process, and another SQLite tool could then remove the write-ahead log under our other connections.
+            with suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        except OSError as error:
+            raise JournalError(f"the journal `{self._path}` can't be opened: {error.strerror}") from None
 
     def _prepare(self, migrations: Sequence[str]) -> None:
         is_new = not self._scalar("SELECT count(*) FROM sqlite_schema")

@@ -68,9 +68,25 @@ class _Wanted(NamedTuple):
         return f"{only} ORDER BY key {'ASC' if self.is_oldest_first else 'DESC'} LIMIT {self.limit}"
 
 
-def keys(query: Query, meant: RunFilter, limit: int) -> list[int]:
-    """The newest so many of the runs that are meant, the newest first."""
-    return _keys(query, meant, _Wanted(limit, False, *_range(query, meant), only=""))
+def keys(
+    query: Query, meant: RunFilter, limit: int, *, before: int | None = None, after: int | None = None
+) -> list[int]:
+    """The newest so many of the runs that are meant, the newest first; of those before a key, if one is given.
+
+    With `after` it is the oldest so many of those behind that key, the oldest first.
+    """
+    first, last = _range(query, meant)
+    first = first if after is None else max(first, after + 1)
+    last = last if before is None else min(last, before - 1)
+    return _keys(query, meant, _Wanted(limit, after is not None, first, last, only=""))
+
+
+def live_counts(query: Query, most: int) -> dict[RunState, int]:
+    """How many runs there are in each of the states that are not final, up to `most` of each."""
+    return {
+        state: query(f"SELECT count(*) FROM (SELECT 1 FROM run {source} LIMIT ?)", (most,))[0][0]
+        for state, source in _OF_LIVE.items()
+    }
 
 
 def keys_to_replay(query: Query, meant: RunFilter, limit: int | None, *, again: bool) -> list[int]:

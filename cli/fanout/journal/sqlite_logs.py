@@ -238,9 +238,13 @@ def _readable_errors(path: Path) -> Iterator[None]:
 class LogReader:
     """The logs of runs, for people: read-only, one statement at a time. Use it in a `with`."""
 
-    def __init__(self, path: Path) -> None:
-        """The logs at `path`; until there are any, no run has any."""
+    def __init__(self, path: Path, *, redact: tuple[str, ...] = ()) -> None:
+        """The logs at `path`; until there are any, no run has any.
+
+        What was written before these keys were hidden is hidden when it is read.
+        """
         self._path = path
+        self._redact = redact
         self._connection: apsw.Connection | None = None
 
     def __enter__(self) -> Self:
@@ -267,7 +271,12 @@ class LogReader:
                ORDER BY number LIMIT ?4""",
             (run, after, step, limit),
         )
-        return [LogLine(*row) for row in rows]
+        if not self._redact:
+            return [LogLine(*row) for row in rows]
+        from fanout.core.redaction import redaction_of  # lazy: few have anything to hide
+
+        hide = redaction_of(self._redact)
+        return [line._replace(text=hide.text(line.text)) for line in (LogLine(*row) for row in rows)]
 
     def _all(self, sql: str, bindings: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         with _readable_errors(self._path):

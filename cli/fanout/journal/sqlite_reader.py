@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import apsw
 import msgspec
 
 from fanout.errors import JournalError, NotFoundError, UsageError
+from fanout.journal import sqlite_ids
 from fanout.journal.filters import EVERY_RUN, RunFilter
 from fanout.journal.sqlite_connection import check_version, open_connection, readable_errors
 from fanout.journal.sqlite_file import MIGRATIONS
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
     from fanout.core.replays import RecordedSteps
     from fanout.events import NewEvent
     from fanout.journal import (
+        redacted,
         sqlite_awaited,
         sqlite_family,
         sqlite_filters,
         sqlite_functions,
         sqlite_heard,
         sqlite_links,
+        sqlite_metrics,
         sqlite_received,
         sqlite_statistics,
     )
@@ -37,8 +40,9 @@ if TYPE_CHECKING:
     from fanout.journal.family import Family, LeftOver, Progress, Watched
     from fanout.journal.functions import Collected, CronTick, Executing, KnownFunction, Queued, RunCounts
     from fanout.journal.heard import Heard, Hearer
+    from fanout.journal.metrics import Metrics
     from fanout.journal.received import EventFilter, FullEvent, ListedEvent
-    from fanout.journal.statistics import FunctionFigures, Statistics
+    from fanout.journal.statistics import Activity, FunctionFigures, Statistics
 else:
 
     class _Lazily:
@@ -50,23 +54,23 @@ else:
         def __getattr__(self, name: str) -> Any:
             return getattr(import_module(f"fanout.journal.{self._name}"), name)
 
-    sqlite_awaited, sqlite_family, sqlite_filters, sqlite_functions = map(
-        _Lazily, ("sqlite_awaited", "sqlite_family", "sqlite_filters", "sqlite_functions")
+    redacted, sqlite_awaited, sqlite_family, sqlite_filters, sqlite_functions = map(
+        _Lazily, ("redacted", "sqlite_awaited", "sqlite_family", "sqlite_filters", "sqlite_functions")
     )
-    sqlite_heard, sqlite_links, sqlite_received, sqlite_statistics = map(
-        _Lazily, ("sqlite_heard", "sqlite_links", "sqlite_received", "sqlite_statistics")
+    sqlite_heard, sqlite_links, sqlite_metrics, sqlite_received, sqlite_statistics = map(
+        _Lazily, ("sqlite_heard", "sqlite_links", "sqlite_metrics", "sqlite_received", "sqlite_statistics")
     )
 
+_Found = TypeVar("_Found")
+
 _MOST_LEVELS_ABOVE = 12
-_LAST = "\U0010ffff"
-"""Comes after any character: what begins with `x` is from `x` to `x` and this."""
 
 
 class JournalReader:
     """A journal open for reading; use it in a `with`."""
 
-    def __init__(self, path: Path) -> None:
-        """Open it.
+    def __init__(self, path: Path, *, redact: tuple[str, ...] = ()) -> None:
+        """Open it. What stands under the keys `redact` is not told, wherever it is read by people.
 
         Raises:
             NotFoundError: there is no journal yet.
@@ -75,6 +79,7 @@ class JournalReader:
         if not path.exists():
             raise NotFoundError(f"there is no journal at `{path}` yet", hint="send an event first: `fanout send FILE`")
         self.path = path
+        self.redact = redact
         self._connection = open_connection(path, apsw.SQLITE_OPEN_READONLY)
         try:
             self._check_version()
@@ -104,6 +109,13 @@ class JournalReader:
         with readable_errors(self.path):
             yield from self._connection.execute(sql, tuple(bindings))
 
+    def _shown(self, found: _Found) -> _Found:
+        return redacted.shown(self.redact, found) if self.redact else found
+
+    def hides(self, expression: str) -> bool:
+        """Whether what this path or expression comes to is not to be told."""
+        return bool(self.redact) and redacted.is_hidden(self.redact, expression)
+
     # What a command waits for, and who caused what.
 
     def progress(self, watched: Watched) -> Progress:
@@ -119,15 +131,16 @@ class JournalReader:
 
         Outputs may be large: without them, what people are shown costs the same for any.
         """
-        return sqlite_family.runs(self._all, watched, outputs=outputs)
+        return self._shown(sqlite_family.runs(self._all, watched, outputs=outputs))
 
     def family(self, watched: Watched, *, limit: int) -> Family:
         """Who caused whom, of so many members at most."""
-        return sqlite_family.family(self._all, watched, limit)
+        return self._shown(sqlite_family.family(self._all, watched, limit))
 
     def trace(self, event: int, run: int | None, *, limit: int) -> tuple[Family, int]:
         """The whole family of an event or run, and how many levels above its first event had to be left out."""
-        return sqlite_family.trace(self._all, event, run, levels=_MOST_LEVELS_ABOVE, limit=limit)
+        family, above = sqlite_family.trace(self._all, event, run, levels=_MOST_LEVELS_ABOVE, limit=limit)
+        return self._shown(family), above
 
     def waiting(self, watched: Watched, *, limit: int) -> tuple[int, list[Run]]:
         """How many of the runs wait for something other than each other; the first to go on, with their steps."""
@@ -167,14 +180,30 @@ class JournalReader:
 
     # Runs.
 
-    def runs(self, meant: RunFilter = EVERY_RUN, *, limit: int, outputs: bool = True) -> list[Run]:
-        """The newest so many of the runs that are meant, the newest first, without their steps."""
-        return self.runs_by_key(sqlite_filters.keys(self._all, meant, limit), outputs=outputs)[::-1]
+    def runs(
+        self,
+        meant: RunFilter = EVERY_RUN,
+        *,
+        limit: int,
+        outputs: bool = True,
+        before: int | None = None,
+        after: int | None = None,
+    ) -> list[Run]:
+        """The newest so many of the runs that are meant, the newest first, without their steps.
+
+        Of those before a key, if one is given; or the nearest so many after one.
+        """
+        keys = sqlite_filters.keys(self._all, meant, limit, before=before, after=after)
+        return self.runs_by_key(keys, outputs=outputs)[::-1]
+
+    def live_counts(self, most: int) -> dict[RunState, int]:
+        """How many runs are in each of the states that are not final, up to `most` of each."""
+        return sqlite_filters.live_counts(self._all, most)
 
     def runs_by_key(self, keys: Sequence[int], *, outputs: bool = False) -> list[Run]:
         """These runs in the order of their keys, without their steps."""
         sql = f"{select_runs(outputs=outputs)} WHERE run.key IN (SELECT value FROM json_each(?)) ORDER BY run.key"
-        return [made_run(row) for row in self._all(sql, (msgspec.json.encode(keys).decode(),))]
+        return self._shown([made_run(row) for row in self._all(sql, (msgspec.json.encode(keys).decode(),))])
 
     def live_keys(self, meant: RunFilter) -> list[int]:
         """Of the runs that are meant, in whatever state, those that have not ended."""
@@ -194,7 +223,7 @@ class JournalReader:
             f"{select_runs(outputs=outputs)} WHERE run.key IN (SELECT value FROM json_each(?))",
             (msgspec.json.encode(keys).decode(),),
         )
-        return {row[0]: with_steps(self._all, row, outputs=outputs) for row in rows}
+        return {row[0]: self._shown(with_steps(self._all, row, outputs=outputs)) for row in rows}
 
     def run(self, id_part: str) -> Run:
         """The run with this id, or the only one whose id begins or ends so; with its steps.
@@ -203,7 +232,7 @@ class JournalReader:
             NotFoundError: there is none.
             UsageError: there are several.
         """
-        keys = self._runs_like(id_part)
+        keys = sqlite_ids.runs_like(self._all, id_part)
         if not keys:
             raise NotFoundError(f"there is no run `{id_part}`", hint="`fanout runs` lists them")
         if len(keys) > 1:
@@ -219,7 +248,7 @@ class JournalReader:
             NotFoundError: there is none.
             UsageError: there are several.
         """
-        runs, events = self._runs_like(id_part), self._events_like(id_part)
+        runs, events = sqlite_ids.runs_like(self._all, id_part), sqlite_ids.events_like(self._all, id_part)
         if not runs and not events:
             raise NotFoundError(f"there is no event or run `{id_part}`", hint="`fanout runs` lists runs")
         if len(runs) + len(events) > 1:
@@ -230,39 +259,12 @@ class JournalReader:
             return events[0], None
         return self._all("SELECT event FROM run WHERE key = ?", runs)[0][0], runs[0]
 
-    def _runs_like(self, id_part: str) -> list[int]:
-        part = id_part.upper()
-        rows = self._all("SELECT key FROM run WHERE id >= ? AND id < ? LIMIT 2", (part, part + _LAST)) or self._all(
-            "SELECT key FROM run WHERE substr(id, -length(?1)) = ?1 LIMIT 2", (part,)
-        )
-        return [key for (key,) in rows]
-
-    def _events_like(self, id_part: str) -> list[int]:
-        """An event's id may be its sender's own, and then be there several times."""
-        same = self._all(
-            """SELECT key FROM event WHERE id = ?
-               ORDER BY EXISTS (SELECT 1 FROM run WHERE run.event = event.key) DESC, key DESC LIMIT 1""",
-            (id_part,),
-        )
-        parts = (id_part, id_part.upper())
-        rows = (
-            same
-            or self._all(
-                "SELECT max(key) FROM event WHERE (id >= ?1 AND id < ?2) OR (id >= ?3 AND id < ?4) GROUP BY id LIMIT 2",
-                (parts[0], parts[0] + _LAST, parts[1], parts[1] + _LAST),
-            )
-            or self._all(
-                "SELECT max(key) FROM event WHERE substr(id, -length(?1)) IN (?1, ?2) GROUP BY id LIMIT 2", parts
-            )
-        )
-        return [key for (key,) in rows]
-
     def awaited(self, run: int) -> list[Awaited]:
         """What the waiting steps of this run wait for."""
-        return sqlite_awaited.awaited(self._all, run)
+        return self._shown(sqlite_awaited.awaited(self._all, run))
 
     def cancelling_events(self, run: int) -> list[AwaitedEvent]:
-        return sqlite_awaited.cancelling_events(self._all, run)
+        return self._shown(sqlite_awaited.cancelling_events(self._all, run))
 
     def cancelled_children(self, run: int, since: int) -> int:
         """How many runs that this one has invoked, at any depth, were cancelled since then."""
@@ -270,13 +272,13 @@ class JournalReader:
 
     def relatives(self, run: int) -> Relatives:
         """Whom the run comes from and what it has caused."""
-        return sqlite_awaited.relatives(self._all, run)
+        return self._shown(sqlite_awaited.relatives(self._all, run))
 
     def event_data(self, run: int) -> str:
         """The data of the run's event, as JSON text."""
         sql = "SELECT data FROM event JOIN run ON run.event = event.key WHERE run.key = ?"
         data: str = self._all(sql, (run,))[0][0]
-        return data
+        return redacted.json_text(self.redact, data) if self.redact else data
 
     def failures(self, run: int) -> list[FailedAttempt]:
         """The run's failed attempts, in order."""
@@ -284,7 +286,8 @@ class JournalReader:
             "SELECT step, attempt, began_at, at, type, message, traceback FROM failure WHERE run = ? ORDER BY rowid",
             (run,),
         )
-        return [FailedAttempt(step, number, began_at, at, Failure(*rest)) for step, number, began_at, at, *rest in rows]
+        found = [FailedAttempt(step, number, began, at, Failure(*rest)) for step, number, began, at, *rest in rows]
+        return self._shown(found)
 
     def waiting_for_code(self, functions: Iterable[str]) -> dict[str, int]:
         """How many runs wait for each of these functions."""
@@ -352,6 +355,10 @@ class JournalReader:
         """The newest first."""
         return sqlite_received.events(self._all, wanted, limit)
 
+    def events_by_key(self, keys: Sequence[int]) -> list[ListedEvent]:
+        """These events, the newest first."""
+        return sqlite_received.by_key(self._all, keys)
+
     def event(self, id_part: str) -> FullEvent:
         """The event with this id, or the only one whose id begins or ends so; with its runs.
 
@@ -359,20 +366,28 @@ class JournalReader:
             NotFoundError: there is none.
             UsageError: there are several.
         """
-        keys = self._events_like(id_part)
+        keys = sqlite_ids.events_like(self._all, id_part)
         if not keys:
             raise NotFoundError(f"there is no event `{id_part}`", hint="`fanout events` lists them")
         if len(keys) > 1:
             raise UsageError(f"several events have ids that begin or end with `{id_part}`", hint="give more of it")
-        return sqlite_received.event(self._all, keys[0])
+        return self._shown(sqlite_received.event(self._all, keys[0]))
 
     def statistics(self, since: int | None, until: int, function: str | None, *, most_slices: int) -> Statistics:
         """Of the runs that were queued since then, or of all; their time divided into so many slices at most."""
-        return sqlite_statistics.statistics(self._all, self._each, since, until, function, most_slices)
+        found = sqlite_statistics.statistics(self._all, self._each, since, until, function, most_slices)
+        return self._shown(found)
 
     def function_figures(self, most: int) -> tuple[FunctionFigures, ...]:
         """What the newest `most` runs come to, by function."""
         return sqlite_statistics.function_figures(self._all, self._each, most)
+
+    def activity(self, since: int, slice_ms: int, number: int) -> dict[str, Activity]:
+        return sqlite_statistics.activity(self._all, since, slice_ms, number)
+
+    def metrics(self, now: int, since: int) -> Metrics:
+        """What it comes to now; what needs a stretch of time goes back to `since`."""
+        return sqlite_metrics.metrics(self._all, now, since)
 
     def links(self) -> list[Seen]:
         """What runs have been seen to send, await and invoke."""

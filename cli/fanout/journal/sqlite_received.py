@@ -66,6 +66,11 @@ def events(query: Query, wanted: EventFilter, limit: int) -> list[ListedEvent]:
     return _listed(query, keys)[:limit]
 
 
+def by_key(query: Query, keys: Sequence[int]) -> list[ListedEvent]:
+    """These events, the newest first."""
+    return _listed(query, keys)
+
+
 def event(query: Query, key: int) -> FullEvent:
     """One event with its runs, and what each has caused."""
     [listed] = _listed(query, [key])

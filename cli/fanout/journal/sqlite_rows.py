@@ -44,6 +44,17 @@ def select_runs(source: str = "run", *, outputs: bool) -> str:
     return _RUN.format(source=source, output="run.output" if outputs else "NULL")
 
 
+SMOOTH_RUN = """
+  SELECT run.key, run.id, run.function, event.id, event.name, run.state, run.reason, run.attempt, run.crashes,
+         run.max_attempts, run.queued_at, NULL, NULL, run.started_at, run.ended_at, run.output, NULL, NULL, NULL,
+         NULL, NULL, NULL
+  FROM run JOIN event ON event.key = run.event
+  WHERE run.key = ?1 AND run.state = 'completed' AND run.replay_of IS NULL AND run.parent IS NULL
+    AND NOT EXISTS (SELECT 1 FROM failure WHERE failure.run = ?1)"""
+SMOOTH_STEPS = """
+  SELECT key, kind, state, attempts, started_at, ended_at, due_at, output, is_unreached, attempted_at, NULL, NULL, NULL
+  FROM step WHERE run = ? ORDER BY started_at, position"""
+"""Rows as of the statements above, for a run that nobody has replayed and in which nothing has failed."""
 _STEPS_WITH_OUTPUTS = _STEPS.format(output="step.output")
 _STEPS_WITHOUT = _STEPS.format(output="NULL")
 
@@ -51,8 +62,12 @@ _STEPS_WITHOUT = _STEPS.format(output="NULL")
 def with_steps(query: Query, row: tuple[Any, ...], *, outputs: bool) -> Run:
     """The run of this row with its steps, which are read now."""
     rows = query(_STEPS_WITH_OUTPUTS if outputs else _STEPS_WITHOUT, row[:1])
+    return made_with_steps(row, rows)
+
+
+def made_with_steps(row: tuple[Any, ...], steps: Sequence[tuple[Any, ...]]) -> Run:
     state, ended_at = RunState(row[5]), row[14]
-    return made_run(row, tuple(_made_step(each, state, ended_at) for each in rows))
+    return made_run(row, tuple(_made_step(each, state, ended_at) for each in steps))
 
 
 def made_run(row: tuple[Any, ...], steps: tuple[Step, ...] = ()) -> Run:

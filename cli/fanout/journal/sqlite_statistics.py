@@ -17,6 +17,7 @@ from fanout.core.figures import percentile, slice_length
 from fanout.journal.sqlite_keys import first_key
 from fanout.journal.sqlite_rows import Query
 from fanout.journal.statistics import (
+    Activity,
     Attempts,
     ErrorFigures,
     FunctionFigures,
@@ -111,7 +112,7 @@ def statistics(
         failures=failures,
         are_all_failures_counted=failures < _MOST_FAILURES,
         attempts=Attempts(sum(each.number for each in errors), retried, sum(group[4] for group in groups)),
-        cron=_lateness(query, since, function),
+        cron=lateness(query, since, function),
     )
 
 
@@ -210,7 +211,8 @@ def _errors(query: Query, since: int, function: str | None) -> tuple[tuple[Error
     return tuple(sorted(found.values(), key=lambda each: (-each.number, -each.last_at))), failures, retried
 
 
-def _lateness(query: Query, since: int, function: str | None) -> Lateness:
+def lateness(query: Query, since: int, function: str | None) -> Lateness:
+    """How late the runs of ticks have begun, of one function or all."""
     names: Iterable[str] = _with_ticks(query) if function is None else (function,)
     late = [row[0] for name in names for row in query(_TICKS, (name, since, _MOST_TICKS))]
     return Lateness(len(late), _percentiles(late))
@@ -222,3 +224,15 @@ def _with_ticks(query: Query) -> Iterator[str]:
     while name is not None:
         yield name
         name = query(_NEXT_OF_TICKS, (name,))[0][0]
+
+
+def activity(query: Query, since: int, slice_ms: int, number: int) -> dict[str, Activity]:
+    """How many runs each function had in each of so many slices of time from then on, and how many have failed."""
+    found: dict[str, tuple[list[int], list[int]]] = {}
+    groups = query(_COUNTS, (first_key(query, "run", since), since, None, since, slice_ms))
+    for function, state, place, count, *_ in groups:
+        runs, failed = found.setdefault(function, ([0] * number, [0] * number))
+        inside = min(place, number - 1)
+        runs[inside] += count
+        failed[inside] += count if state == RunState.FAILED else 0
+    return {function: Activity(tuple(runs), tuple(failed)) for function, (runs, failed) in found.items()}

@@ -24,6 +24,13 @@ class Percentiles(NamedTuple):
     p95: int | None = None
 
 
+class Activity(NamedTuple):
+    """A function's runs in each slice of time, and how many of those have failed."""
+
+    runs: tuple[int, ...]
+    failed: tuple[int, ...]
+
+
 class FunctionFigures(NamedTuple):
     """`took`: from start to end, of runs that are completed or failed. `queued`: from the queue to the first start.
 
