@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 
-from fanout.engine.loop import DEFAULT_PARK_MS
+from fanout.engine.settings import DEFAULT_PARK_MS
 from fanout.events import NewEvent
 from fanout.model import CancelRule, EventTrigger, TimeLimits
 from tests.engine.scripts import (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fanout.engine.loop import DEFAULT_PARK_MS
+from fanout.engine.settings import DEFAULT_PARK_MS
 from tests.engine.simulation import Simulation
 
 Simulate = Callable[..., Simulation]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -17,7 +17,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from fanout.core.retention import Cutoffs, Keep
-from fanout.engine.loop import DEFAULT_PARK_MS, Engine, Settings
+from fanout.engine.loop import Engine
+from fanout.engine.reloads import Reloaded
+from fanout.engine.settings import DEFAULT_PARK_MS, Settings
 from fanout.events import NewEvent
 from fanout.journal.appender import AcceptedEvent
 from fanout.journal.pruning import Place, Removing, Slice
@@ -108,6 +110,7 @@ class Simulation:
         keep: Keep | None = None,
         lag: Callable[[], int] = lambda: 0,
         watch: Callable[[SimPool], None] = lambda _pool: None,
+        has_reloads: bool = False,
     ) -> None:
         self.path = folder / "journal.db"
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,8 +127,9 @@ class Simulation:
         self.engines = 0
         self._settings = Settings(
             processes=processes, slots=slots, has_prefixes=apps is not None, retry_delay_ms=retry_delay_ms,
-            park_ms=park_ms, keep=keep,
+            park_ms=park_ms, keep=keep, has_reloads=has_reloads,
         )  # fmt: skip
+        self.reloaded: list[Reloaded] = []
         self._loading = loading
         self._lag = lag
         self._watch = watch
@@ -160,6 +164,7 @@ class Simulation:
             except Crash:
                 self.log.append(Entry(What.CRASH, self.clock()))
             else:
+                self.engine.on_reloaded = self.reloaded.append
                 return
 
     def close(self) -> None:
@@ -183,6 +188,23 @@ class Simulation:
         if functions or apps:
             self._have(apps or {APP: functions})
         self.open()
+
+    def save(
+        self, *functions: Function, apps: Mapping[str, Sequence[Function]] | None = None, but: Container[str] = ()
+    ) -> None:
+        """Other code is on the disk, or what is there is `broken` or not any more, and the engine is told so at once.
+
+        `but`: these apps are as they were.
+        """
+        if functions or apps:
+            self._have(apps or {APP: functions})
+        self.pool.have(self.code)
+        self.engine.reload(self._settings, [*self.code], [app for app in self.code if app not in but])
+
+    def have_settings(self, settings: Settings) -> None:
+        self._settings = settings
+        self.pool.slots = max(self.pool.slots, settings.slots)
+        self.engine.reload(settings, [*self.code], ())
 
     def committed(self, writes: Writes) -> None:
         """Write down what is durable now. Of one commit, what has come ended what waited, and came before what waits."""

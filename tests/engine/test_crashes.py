@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from fanout.engine.loop import DEFAULT_PARK_MS
+from fanout.engine.settings import DEFAULT_PARK_MS
 from fanout.model import CancelRule, TimeLimits
 from tests.engine.checker import check
 from tests.engine.conftest import Simulate, every_parking

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fanout.engine.loop import DEFAULT_PARK_MS
 from fanout.engine.parking import PARKED_A_SLOT
+from fanout.engine.settings import DEFAULT_PARK_MS
 from fanout.protocol import Parked, Resume, Unpark
 from tests.engine.checker import check
 from tests.engine.conftest import NEVER, Simulate, both_kinds, every_parking

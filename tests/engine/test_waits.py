@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fanout.engine.loop import DEFAULT_PARK_MS, EVENTS_A_TICK
+from fanout.engine.loop import EVENTS_A_TICK
+from fanout.engine.settings import DEFAULT_PARK_MS
 from tests.engine.checker import check
 from tests.engine.conftest import NEVER, Simulate, both_kinds, every_parking
 from tests.engine.scripts import (

@@ -59,6 +59,8 @@ class SimWorker:
         self.number = number
         self.app = app
         self.pool = pool
+        self.code: Mapping[str, Function] = {}
+        """As it was when it was loaded."""
         self.desk = Desk(cast("Link", _Link(self)))
         self.executions: dict[int, Playing] = {}
         self._results: dict[int, tuple[str, str, str]] = {}
@@ -104,7 +106,7 @@ class SimWorker:
         self.pool.started(Entry(
             What.START, self.pool.clock(), start.run_id, "", start.attempt, "", self.number, start.claim, companions
         ))  # fmt: skip
-        playing = Playing(start, self.pool.code[self.app][start.function], self)
+        playing = Playing(start, self.code[start.function], self)
         self.desk.executions[start.claim] = playing.real
         self.executions[start.claim] = playing
 
@@ -198,12 +200,19 @@ class SimPool:
     def size(self, app: str) -> int:
         return sum(worker.app == app for worker in self.workers.values())
 
-    def grow(self, app: str, size: int) -> None:
-        while self.size(app) < size:
-            self.spawned += 1
-            worker = self.workers[self.spawned] = SimWorker(self.spawned, app, self)
-            self._app_of[worker.number] = app
-            self.later(LOAD_MS, worker.number, partial(self._load, worker))
+    def start(self, app: str) -> int:
+        self.spawned += 1
+        worker = self.workers[self.spawned] = SimWorker(self.spawned, app, self)
+        self._app_of[worker.number] = app
+        self.later(LOAD_MS, worker.number, partial(self._load, worker))
+        return worker.number
+
+    def workers_of(self, app: str) -> list[int]:
+        return [worker.number for worker in self.workers.values() if worker.app == app]
+
+    def have(self, code: Mapping[str, Mapping[str, Function]]) -> None:
+        """From now on workers load this."""
+        self.code = code
 
     def stop(self, worker: int) -> None:
         if worker in self.workers:
@@ -317,7 +326,8 @@ class SimPool:
             loading = Loading.DIES
         match loading:
             case Loading.FINE:
-                specs = tuple(each.spec for each in self.code[worker.app].values())
+                worker.code = self.code[worker.app]
+                specs = tuple(each.spec for each in worker.code.values())
                 self.post(number, Described(specs, __version__))
             case Loading.FAILS:
                 self.post(number, LoadFailed("`m.py` line 1: it is broken", "mend it"))

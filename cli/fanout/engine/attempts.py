@@ -67,6 +67,10 @@ class Attempts:
         self._retry_delay_ms = retry_delay_ms
         self._chance = chance
 
+    def have(self, *, retry_delay_ms: int | None) -> None:
+        """From now on this replaces every backoff."""
+        self._retry_delay_ms = retry_delay_ms
+
     def hear(self, tick: Tick, message: FromExecution, now: int) -> None:
         """A worker's message. Under a claim that is not held any more it is stale, and nothing happens."""
         active = self._roster.active.get(message.claim)

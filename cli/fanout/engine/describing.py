@@ -28,15 +28,21 @@ def describe(config: Config, on_output: Callable[[str], None]) -> list[Descripti
     """Load the code of every app, in the order of the file. `on_output` gets the lines that modules print."""
     codebases = {app.id: Codebase(app.python, Load(str(app.root), app.functions, 1)) for app in config.apps}
     pool = LocalPool(codebases, on_output=on_output)
+    if config.redact:
+        from fanout.core.redaction import redaction_of  # lazy: few have anything to hide
+
+        pool.hide = redaction_of(config.redact).text
     found: dict[str, Description] = {}
     began = time.monotonic()
     try:
         for app in config.apps:
-            pool.grow(app.id, 1)
+            pool.start(app.id)
         apps = {app.id: app for app in config.apps}
         while len(found) < len(apps):
             for worker, message in pool.wait(1):
                 id_ = pool.app_of(worker)
+                if isinstance(message, LoadFailed):
+                    message = LoadFailed(pool.hide(message.message), message.hint)  # noqa: PLW2901 - it says the same
                 if id_ not in found:
                     took = round(1000 * (time.monotonic() - began))
                     found[id_] = _description(apps[id_], message, took, has_prefix=config.has_prefixes)

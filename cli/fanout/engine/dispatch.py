@@ -51,7 +51,8 @@ class Dispatch:
 
     def learn(self, functions: dict[str, FunctionSpec]) -> None:
         self._functions = functions
-        self._limits.learn(functions)
+        self._limits.learn(functions, [active.run for active in self._roster.holding()])
+        self._suspects.clear()  # The queue finds them again in the journal, if their functions are still there.
         self._queue.load(functions)
 
     def is_taken(self, run: int) -> bool:

@@ -82,9 +82,13 @@ class Limits:
             if grant is not None and grant.until <= now:
                 del self._granted[permit]
 
-    def learn(self, functions: dict[str, FunctionSpec]) -> None:
+    def learn(self, functions: dict[str, FunctionSpec], executing: Iterable[QueuedRun] = ()) -> None:
+        """Which places a run needs may be others than they were, also for those that execute."""
         self._functions = functions
         self._places.clear()
+        self._held.clear()
+        for run in executing:
+            self.hold(run)
 
     def pause(self, functions: Iterable[str]) -> None:
         """Runs of these that have not begun wait; those that execute go on."""

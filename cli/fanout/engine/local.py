@@ -8,10 +8,11 @@ from __future__ import annotations
 import gc
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
+from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from fanout.config import Config
 from fanout.engine.lock import EngineLock
@@ -21,6 +22,8 @@ from fanout.protocol import Load
 if TYPE_CHECKING:
     from fanout.engine.doorbell import Doorbell
     from fanout.engine.loop import Engine
+    from fanout.engine.reloads import Reloaded
+    from fanout.engine.settings import Settings
     from fanout.journal.logs import Logs
     from fanout.journal.sqlite import SqliteJournal
 
@@ -37,6 +40,18 @@ class Ending(Enum):
     INTERRUPTED = "interrupted"
 
 
+class _Kind(NamedTuple):
+    """What an engine is there for, whatever its settings are."""
+
+    is_development: bool = False
+    has_schedules: bool = True
+    has_reloads: bool = False
+
+
+def _codebases(config: Config) -> dict[str, Codebase]:
+    return {app.id: Codebase(app.python, Load(str(app.root), app.functions, config.slots)) for app in config.apps}
+
+
 class LocalEngine:
     """Holds the journal's lock from its making to its closing; use it in a `with`."""
 
@@ -47,22 +62,37 @@ class LocalEngine:
             JournalBusyError: another engine has the journal.
         """
         self.config = config
+        self._said = config
+        """What fanout.toml says, also where that takes effect at the next start."""
         self._lock = EngineLock(config.journal)
-        self.pool = LocalPool(
-            {app.id: Codebase(app.python, Load(str(app.root), app.functions, config.slots)) for app in config.apps}
-        )
+        self.pool = LocalPool(_codebases(config))
+        self._hide(config.redact)
         for app in config.apps:
-            self.pool.grow(app.id, min(_FIRST_WORKERS, config.processes) if len(config.apps) == 1 else 1)
+            for _ in range(min(_FIRST_WORKERS, config.processes) if len(config.apps) == 1 else 1):
+                self.pool.start(app.id)
         self._journal: SqliteJournal | None = None
         self._logs: Logs | None = None
         self._bell: Doorbell | None = None
         self._engine: Engine | None = None
         self._interrupts = 0
+        self.stopped_by: int | None = None
         self.on_stopping: Callable[[int], None] = lambda _runs: None
         """Called with the number of runs that are waited for, once, when it begins to stop."""
+        self.on_reloaded: Callable[[Reloaded], None] = lambda _reloaded: None
+        """Called with what has come of a reload."""
+        self._kind = _Kind()
 
-    def open(self, *, is_development: bool, has_schedules: bool = True) -> Engine:
-        """Open the journal and wait until the code is loaded.
+    def _hide(self, keys: tuple[str, ...]) -> None:
+        self.pool.hide = str
+        if keys:
+            from fanout.core.redaction import redaction_of  # lazy: few have anything to hide
+
+            self.pool.hide = redaction_of(keys).text
+
+    def open(self, *, is_development: bool, has_schedules: bool = True, has_reloads: bool = False) -> Engine:
+        """Open the journal and begin to wait until the code is loaded.
+
+        With `has_reloads`, code that can't be loaded is no error: `on_reloaded` tells, and `reload` tries again.
 
         Raises:
             LoadError: the user's modules can't be loaded.
@@ -71,9 +101,8 @@ class LocalEngine:
         # Lazy: while these are imported and the journal is opened, the workers already start.
         from random import random
 
-        from fanout.core.retention import keep_for
         from fanout.engine.doorbell import Doorbell
-        from fanout.engine.loop import Engine, Settings
+        from fanout.engine.loop import Engine
         from fanout.journal.logs import logs_path
         from fanout.journal.sqlite import SqliteJournal
         from fanout.journal.sqlite_logs import SqliteLogs
@@ -87,28 +116,62 @@ class LocalEngine:
         )
         self.pool.on_printed = self._logs.write
         self._lock.announce(bell.path)
-        delay = self.config.dev_retry_delay if is_development else None
+        self._kind = _Kind(is_development, has_schedules, has_reloads)
         self._engine = engine = Engine(
             journal,
             self.pool,
             bell,
-            Settings(
-                processes=self.config.processes,
-                slots=self.config.slots,
-                has_prefixes=self.config.has_prefixes,
-                has_schedules=has_schedules,
-                park_ms=round(self.config.park * 1000),
-                keep=keep_for(self.config.keep_completed, self.config.keep_failed),
-                retry_delay_ms=None if delay is None else round(delay * 1000),
-            ),
+            self._settings(),
             clock=lambda: time.time_ns() // 1_000_000,
             chance=random,
             forget=self._logs.forget,
         )
+        engine.on_reloaded = lambda reloaded: self.on_reloaded(reloaded)  # noqa: PLW0108 - who is called changes
         # What is loaded stays: the collector need not look at it again, and rarely at the rest.
         gc.freeze()
         gc.set_threshold(100_000, 50, 50)
         return engine
+
+    def _settings(self) -> Settings:
+        from fanout.core.retention import keep_for  # lazy: as above
+        from fanout.engine.settings import Settings
+
+        config, kind = self.config, self._kind
+        delay = config.dev_retry_delay if kind.is_development else None
+        return Settings(
+            processes=config.processes,
+            slots=config.slots,
+            has_prefixes=config.has_prefixes,
+            has_schedules=kind.has_schedules,
+            has_reloads=kind.has_reloads,
+            park_ms=round(config.park * 1000),
+            keep=keep_for(config.keep_completed, config.keep_failed),
+            retry_delay_ms=None if delay is None else round(delay * 1000),
+        )
+
+    def reload(self, config: Config, changed: Collection[Path]) -> None:
+        """Go on with these settings and the code as it is now, of the apps that the changed files belong to.
+
+        Not within a tick. What comes of it is told by `on_reloaded`, for each app by itself: until then, and if the
+        code can't be loaded, what was there before goes on. No run is lost or charged for it.
+        """
+        from fanout.engine import reloads  # lazy: only development has them
+
+        before, self._said = self._said, config
+        self.config = reloads.with_what_stays(self.config, config)
+        self.pool.have(_codebases(self.config))
+        self._hide(config.redact)
+        self.engine.reload(
+            self._settings(), [app.id for app in self.config.apps], sorted(reloads.concerned(before, config, changed))
+        )
+        said = reloads.settings_changed(before, config)
+        if said is not None:
+            self.on_reloaded(said)
+
+    def wake(self) -> None:
+        """Have the loop look at once; from any thread."""
+        if self._bell is not None:
+            self._bell.ring()
 
     @property
     def engine(self) -> Engine:
@@ -117,8 +180,12 @@ class LocalEngine:
         return self._engine
 
     def load(self) -> None:
-        """Wait until a worker has described the functions. Raises LoadError."""
-        while not self.engine.functions:
+        """Wait until it is known what functions there are, or with reloads that the code can't be loaded.
+
+        Raises:
+            LoadError: the user's modules can't be loaded, and nobody is there to mend them.
+        """
+        while not self.engine.functions and not self.engine.load_errors:
             self.engine.tick()
 
     def run(
@@ -127,8 +194,12 @@ class LocalEngine:
         *,
         on_tick: Callable[[], None] = lambda: None,
         timeout_s: float | None = None,
+        grace_s: float = GRACE_S,
     ) -> Ending:
-        """Tick until `is_done`, the time is over, or Ctrl-C; running steps then get a few seconds to end."""
+        """Tick until `is_done`, the time is over, or a signal; running steps then have so long to end.
+
+        A second signal ends it at once. `stopped_by` is the first one.
+        """
         engine = self.engine
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         ending = Ending.DONE
@@ -150,7 +221,7 @@ class LocalEngine:
                     ending = Ending.TIMEOUT
                 if ending is not Ending.DONE and not engine.is_stopping:
                     engine.stop()
-                    grace_until = time.monotonic() + GRACE_S
+                    grace_until = time.monotonic() + grace_s
                     if engine.executing:
                         self.on_stopping(engine.executing)
 
@@ -161,10 +232,10 @@ class LocalEngine:
         due = self.engine.next_due
         return due is None or due > time.time_ns() // 1_000_000 + LONG_WAIT_MS
 
-    def _interrupt(self, _number: int, _frame: FrameType | None) -> None:
+    def _interrupt(self, number: int, _frame: FrameType | None) -> None:
         self._interrupts += 1
-        if self._bell is not None:
-            self._bell.ring()
+        self.stopped_by = self.stopped_by or number
+        self.wake()
 
     def __enter__(self) -> Self:
         return self

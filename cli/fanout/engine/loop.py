@@ -6,10 +6,9 @@ if it dies anywhere, another reads the journal and goes on; there is no other wa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
-from fanout.core.retention import Keep
 from fanout.engine.admission import Admission
 from fanout.engine.apps import Apps
 from fanout.engine.attempts import Attempts
@@ -21,10 +20,12 @@ from fanout.engine.parking import Parking
 from fanout.engine.pool import Lost, Pool
 from fanout.engine.pruning import Pruning
 from fanout.engine.queue import ReadyQueue
+from fanout.engine.reloads import Reloaded
 from fanout.engine.requests import Requests
 from fanout.engine.roster import Roster
 from fanout.engine.runs import Runs
 from fanout.engine.schedules import Schedules
+from fanout.engine.settings import Settings
 from fanout.engine.tick import Tick
 from fanout.engine.timers import Timers
 from fanout.engine.waits import Waits
@@ -33,15 +34,13 @@ from fanout.journal import DUPLICATE_WINDOW_MS, Journal
 from fanout.journal.pruning import Removing
 from fanout.journal.rows import StoredEvent
 from fanout.journal.writes import Writes
-from fanout.model import FunctionSpec, StepKind
+from fanout.model import FunctionSpec
 from fanout.protocol import Described, Evict, LoadFailed, ToEngine
 
 NOTE_AFTER_MS = 250
 LOOK_EVERY_MS = 100
 EVENTS_A_TICK = 250
-DEFAULT_PARK_MS = 5_000
 REQUESTS_A_TICK = 20
-_TIMED = (StepKind.RUN, StepKind.SLEEP)
 _CACHED_EVENTS = 2_048
 _CACHED_EVENT_CHARS = 8 * 1024
 
@@ -52,35 +51,6 @@ class Bell(Protocol):
     def answer(self) -> bool: ...
 
     def tell_followers(self) -> None: ...
-
-
-class Settings:
-    """What an engine may be told.
-
-    `has_prefixes`: the ids of functions begin with their app's. `retry_delay_ms` replaces every backoff, in
-    development. `park_ms`: how long executions whose branches all wait are kept in their worker. `keep`: how long what
-    is over is kept in the journal; None is for ever. `has_schedules`: cron triggers tick, which would keep an engine
-    that is there for one command from ending.
-    """
-
-    def __init__(
-        self,
-        *,
-        processes: int,
-        slots: int,
-        has_prefixes: bool = False,
-        retry_delay_ms: int | None = None,
-        park_ms: int = DEFAULT_PARK_MS,
-        keep: Keep | None = None,
-        has_schedules: bool = True,
-    ) -> None:
-        self.processes = processes
-        self.has_prefixes = has_prefixes
-        self.slots = slots
-        self.retry_delay_ms = retry_delay_ms
-        self.park_ms = park_ms
-        self.keep = keep
-        self.has_schedules = has_schedules
 
 
 class Engine:
@@ -140,6 +110,7 @@ class Engine:
             self._dispatch,
             processes=settings.processes,
             has_prefixes=settings.has_prefixes,
+            has_reloads=settings.has_reloads,
         )
         self._attempts = Attempts(
             journal, self._roster, self._timers, self._runs, self._waits, self._children, self._parking,
@@ -151,6 +122,8 @@ class Engine:
         self._has_news = True
         self.on_commit: Callable[[Writes], None] | None = None
         """Called with what has just become durable."""
+        self.on_reloaded: Callable[[Reloaded], None] = lambda _reloaded: None
+        """Called with what has come of a reload, also of the first start if the code can't be loaded."""
         self.is_stopping = False
         self._tick = Tick()
 
@@ -163,7 +136,7 @@ class Engine:
             LoadError: the user's modules can't be loaded.
             JournalError: the journal can't be used; what was not committed has not happened.
         """
-        arrivals = self._pool.wait(self._patience_ms(longest_ms) / 1000)
+        arrivals = self._pool.wait(self.patience_ms(longest_ms) / 1000)
         now = self._clock()
         if self._bell.answer():
             self._has_news = True
@@ -184,6 +157,24 @@ class Engine:
         self._act(now)
         if self.functions and not self.is_stopping and self._pruning.work(now, is_idle=not is_busy):
             self._bell.tell_followers()
+
+    def reload(self, settings: Settings, apps: Collection[str], concerned: Collection[str]) -> None:
+        """From now on these are the settings and the apps; the code of those concerned is loaded anew.
+
+        What comes of it is told by `on_reloaded`. Until then, and if it can't be loaded, what is there goes on.
+        """
+        now = self._clock()
+        self._settings = settings
+        self._roster.have(slots=settings.slots)
+        self._parking.have(park_ms=settings.park_ms, slots=settings.slots)
+        self._attempts.have(retry_delay_ms=settings.retry_delay_ms)
+        self._pruning.have(settings.keep)
+        if self._apps.have(self._tick, apps, processes=settings.processes, has_prefixes=settings.has_prefixes):
+            self._learn(now)
+        self._apps.reload(concerned, now)
+        for app in apps:
+            self._queue.wake_all(FreeSlot(app))  # There may be more slots now.
+        self._has_news = True
 
     def stop(self) -> None:
         """Start nothing more, and let executions leave at their next step's edge."""
@@ -219,8 +210,8 @@ class Engine:
 
     @property
     def next_due(self) -> int | None:
-        """When the next run or step is due, or a throttle lets one through. Not within a tick."""
-        times = (self._timers.ask(), self._queue.next_at)
+        """When the next run, step or tick is due, or a throttle lets one through. Not within a tick."""
+        times = (self._timers.ask(), self._queue.next_at, self._schedules.next_at)
         return min((at for at in times if at is not None), default=None)
 
     def unloaded(self) -> set[str]:
@@ -231,7 +222,8 @@ class Engine:
         """Functions that have queued runs but are not in the code."""
         return self._queue.stranded()
 
-    def _patience_ms(self, longest_ms: int) -> int:
+    def patience_ms(self, longest_ms: int) -> int:
+        """How long the next tick waits for something to do. Not within a tick."""
         if (self._has_news or self._queue.has_ready()) and self.functions and not self.is_stopping:
             return 0
         if self._limits.has_questions:
@@ -297,7 +289,7 @@ class Engine:
     def _receive(self, worker: int, message: ToEngine | Lost, now: int) -> None:
         match message:
             case Described():
-                if self._apps.described(worker, message, now):
+                if self._apps.described(self._tick, worker, message, now):
                     self._learn(now)
                 self._queue.wake_all(FreeSlot(self._pool.app_of(worker)))
             case LoadFailed(text, hint):
@@ -307,14 +299,17 @@ class Engine:
                 if worker in self._roster:
                     self._attempts.lose(self._tick, worker, message, now)
                     self._apps.lost_last(message.app, now)
-                elif self._apps.lost_while_loading(message.app, message, now):
+                elif self._apps.lost_while_loading(worker, message, now):
                     self._learn(now)
             case _:
                 self._attempts.hear(self._tick, message, now)
 
     def _learn(self, now: int) -> None:
-        """What functions there are has become known, of all apps: only then can events be routed."""
-        if self._apps.are_known:
+        """What functions there are has become known, of all apps: only then can events be routed.
+
+        Once they are, an app that is new holds nobody up.
+        """
+        if self._apps.are_known or self.functions:
             self._runs.learn(self._apps.functions())
             self._dispatch.learn(self.functions)
             if self._settings.has_schedules:
@@ -355,6 +350,9 @@ class Engine:
             self._pool.send(worker, messages)
         for worker, _ in tick.condemned:
             self._pool.kill(worker)
+        reloaded, self._apps.reloaded = self._apps.reloaded, []
+        for each in reloaded:
+            self.on_reloaded(each)
 
     def _event(self, key: int) -> StoredEvent:
         return self._events.get(key) or self._keep(self._journal.event(key))

@@ -19,10 +19,14 @@ class Parking:
     def __init__(self, roster: Roster, timers: Timers, *, park_ms: int, slots: int) -> None:
         self._roster = roster
         self._timers = timers
-        self._park_ms = park_ms
-        self._most = slots * PARKED_A_SLOT
+        self.have(park_ms=park_ms, slots=slots)
         self._leaving: deque[tuple[int, int, int]] = deque()
         """(when, claim, stint): numbers, for most are gone long before."""
+
+    def have(self, *, park_ms: int, slots: int) -> None:
+        """What is parked from now on is kept for so long, and so many a worker."""
+        self._park_ms = park_ms
+        self._most = slots * PARKED_A_SLOT
 
     @property
     def next_at(self) -> int | None:

@@ -60,11 +60,11 @@ class Pool(Protocol):
     def app_of(self, worker: int) -> str:
         """Whose code this worker has, or has had."""
 
-    def size(self, app: str) -> int:
-        """Workers of this app that are there, the ones still loading included."""
+    def workers_of(self, app: str) -> list[int]:
+        """Those of this app that are there, or of which is still to be said that they could not be started."""
 
-    def grow(self, app: str, size: int) -> None:
-        """Start workers of this app until there are so many."""
+    def start(self, app: str) -> int:
+        """Start a worker of this app, with the code as it is now."""
 
     def stop(self, worker: int) -> None:
         """Ask this worker, which has nothing to do, to exit."""
@@ -113,6 +113,8 @@ class LocalPool:
     ) -> None:
         self.on_output = on_output
         """Called with each line that a worker prints."""
+        self.hide: Callable[[str], str] = str
+        """What becomes of whatever workers print before anybody gets to see it."""
         self.on_printed: Listener = lambda _lines: None
         """Called with what functions have printed and logged, before `wait` returns what those said afterwards."""
         self._printed: list[Logged] = []
@@ -139,17 +141,18 @@ class LocalPool:
     def app_of(self, worker: int) -> str:
         return self._app_of[worker]
 
-    def size(self, app: str) -> int:
-        return sum(worker.app == app for worker in self._workers.values())
+    def workers_of(self, app: str) -> list[int]:
+        unborn = [number for number, _ in self._unborn if self._app_of[number] == app]
+        return [*(worker.number for worker in self._workers.values() if worker.app == app), *unborn]
 
-    def grow(self, app: str, size: int) -> None:
-        for _ in range(size - self.size(app)):
-            self._spawn(app)
+    def have(self, codebases: Mapping[str, Codebase]) -> None:
+        """From now on workers are started with these. Those that are there go on with what they have."""
+        self._codebases = codebases
 
     def stop(self, worker: int) -> None:
         self.send(worker, [ShutDown()])
 
-    def _spawn(self, app: str) -> None:
+    def start(self, app: str) -> int:
         codebase = self._codebases[app]
         ours, theirs = socket.socketpair()
         read, write = os.pipe()
@@ -167,7 +170,7 @@ class LocalPool:
             text = f"the interpreter `{codebase.python}` can't be started: {error.strerror or error}"
             hint = "make its environment, or mend `python` in fanout.toml"
             self._unborn.append((self._last_number, LoadFailed(text, hint)))
-            return
+            return self._last_number
         finally:
             theirs.close()
             os.close(write)
@@ -183,6 +186,7 @@ class LocalPool:
             worker.pidfd = os.pidfd_open(pid)
             self._selector.register(worker.pidfd, selectors.EVENT_READ, (worker, self._bury))
         self.send(worker.number, [codebase.load])
+        return worker.number
 
     def send(self, worker: int, messages: Sequence[ToWorker]) -> None:
         there = self._workers.get(worker)
@@ -256,6 +260,8 @@ class LocalPool:
     def _tell_printed(self) -> None:
         if self._printed:
             lines, self._printed = self._printed, []
+            if self.hide is not str:
+                lines = [msgspec.structs.replace(line, text=self.hide(line.text)) for line in lines]
             self.on_printed(lines)
 
     def _read_output(self, worker: _Worker, _arrivals: list[Arrival] | None = None) -> None:
@@ -272,7 +278,7 @@ class LocalPool:
         if len(worker.output) > _RECEIVE_BYTES:
             lines, worker.output = [*lines, worker.output], b""
         for line in lines:
-            text = line.decode("utf-8", "replace")
+            text = self.hide(line.decode("utf-8", "replace"))
             worker.tail.append(text)
             self.on_output(text)
 
@@ -281,7 +287,7 @@ class LocalPool:
             self._read_output(worker)
         if worker.output:
             # A line without an end is a line too, now that nothing more can come.
-            text, worker.output = worker.output.decode("utf-8", "replace"), b""
+            text, worker.output = self.hide(worker.output.decode("utf-8", "replace")), b""
             worker.tail.append(text)
             self.on_output(text)
 

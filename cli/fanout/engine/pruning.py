@@ -57,6 +57,12 @@ class Pruning:
         self._next_at = 0
         self._idle_at = 0
 
+    def have(self, keep: Keep | None) -> None:
+        """From now on so long is kept what is over. A pass that has begun goes on as it began."""
+        if keep != self._keep:
+            self._keep = keep
+            self._again_at = None if keep is None else self._clock() + FIRST_AFTER_MS
+
     @property
     def next_at(self) -> int | None:
         """When it wants to be called, if nothing else is to be done."""

@@ -60,7 +60,9 @@ class Roster:
         self._reserved: int | None = None
         self._retiring: set[int] = set()
         self._dismissed: set[int] = set()
-        """Of those, the ones that were asked to exit."""
+        """Of those and the outdated, the ones that were asked to exit."""
+        self._outdated: set[int] = set()
+        """They have older code: they get nothing new, and go when they have nothing left."""
         self.opened: set[str] = set()
         """Apps that have a worker which was reserved or retiring, and is not any more."""
         self._woken: set[int] = set()
@@ -69,6 +71,15 @@ class Roster:
 
     def __len__(self) -> int:
         return len(self._workers)
+
+    @property
+    def outdated(self) -> int:
+        """How many workers with older code are still there."""
+        return len(self._outdated)
+
+    def have(self, *, slots: int) -> None:
+        """From now on each worker has so many slots. What executes goes on."""
+        self._slots = slots
 
     def __contains__(self, worker: int) -> bool:
         return worker in self._workers
@@ -101,8 +112,8 @@ class Roster:
         parked = list(self._parked.pop(worker, {}).values())
         self._resuming.pop(worker, None)
         self._apps.pop(worker, None)
-        self._retiring.discard(worker)
-        self._dismissed.discard(worker)
+        for these in (self._retiring, self._dismissed, self._outdated):
+            these.discard(worker)
         for active in (*executing, *parked):
             self._forget(active)
         for active in executing:
@@ -174,7 +185,7 @@ class Roster:
         """The worker of this app with the most free slots, if any has one."""
         best, fewest = None, self._slots
         for worker, claims in self._workers.items():
-            is_open = worker != self._reserved and worker not in self._retiring and self._apps[worker] == app
+            is_open = worker != self._reserved and self._apps[worker] == app and self._is_staying(worker)
             if is_open and len(claims) < fewest:
                 best, fewest = worker, len(claims)
         return best
@@ -201,15 +212,24 @@ class Roster:
     def workers_of(self, app: str) -> list[int]:
         return [worker for worker, its_app in self._apps.items() if its_app == app]
 
+    def current_of(self, app: str) -> list[int]:
+        """Those that have the code as it was last adopted."""
+        return [worker for worker in self.workers_of(app) if worker not in self._outdated]
+
+    def _is_staying(self, worker: int) -> bool:
+        return worker not in self._retiring and worker not in self._outdated
+
     def _staying(self, app: str) -> list[int]:
-        return [worker for worker in self.workers_of(app) if worker not in self._retiring]
+        return [worker for worker in self.workers_of(app) if self._is_staying(worker)]
 
     def retire(self, app: str, number: int) -> None:
         """So many workers of this app get nothing new, to make room for another app's; one stays in any case.
 
         Those that have the least to do go. The ones that go already stay if they are too many, but for the dismissed.
         """
-        going = [worker for worker in self._retiring if self._apps[worker] == app]
+        if not number and not self._retiring:
+            return
+        going = [worker for worker in self._retiring - self._outdated if self._apps[worker] == app]
         going.sort(key=lambda worker: worker not in self._dismissed)
         for worker in going[number:]:
             if worker not in self._dismissed:
@@ -220,9 +240,22 @@ class Roster:
         most = min(number - len(going), len(self._staying(app)) - 1)
         self._retiring.update(there[: max(0, most)])
 
+    def outdate(self, app: str) -> list[Active]:
+        """There is newer code than what all workers of this app have. The executions that have to leave them."""
+        outdated = set(self.current_of(app))
+        self._outdated |= outdated
+        if self._reserved in outdated:
+            self._reserve(None)
+        return [active for active in self.active.values() if active.worker in outdated and not active.is_leaving]
+
+    def holding(self) -> list[Active]:
+        """The executions that have a slot."""
+        return [self.active[claim] for claims in self._workers.values() for claim in claims]
+
     def dismiss(self) -> list[int]:
-        """Retiring workers that have nothing left, each once: they are to be asked to exit."""
-        done = [worker for worker in self._retiring - self._dismissed if self.is_empty(worker)]
+        """Workers that go and have nothing left, each once: they are to be asked to exit."""
+        going = (self._retiring | self._outdated) - self._dismissed
+        done = sorted(worker for worker in going if self.is_empty(worker))
         self._dismissed.update(done)
         return done
 
