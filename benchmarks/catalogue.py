@@ -15,6 +15,7 @@ from benchmarks import (
     mapping,
     matching,
     payload,
+    posting,
     pruning,
     sleepers,
     soak,
@@ -53,5 +54,8 @@ WORKLOADS = {
     "W12": Workload("matching: an event finds its function among 2,000 on 2,000 names, and among 2", matching.run),
     "W13": Workload(
         "pruning: 100,000 old runs go while 50 events a second come; a tick takes less than 50 ms", pruning.run
+    ),
+    "W14": Workload(
+        "posting: `POST /e/KEY` of one event a request from 8 connections for 10 s, engine running", posting.run
     ),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import signal
 import subprocess
@@ -36,10 +37,14 @@ class Project:
 
 @dataclass(frozen=True)
 class Engine:
-    """A `fanout serve` that has loaded the code. `start_s` is from the process's start to then."""
+    """A `fanout serve` that has loaded the code. `start_s` is from the process's start to then.
+
+    `url` is where its web process listens, and empty if it has none.
+    """
 
     pid: int
     start_s: float
+    url: str = ""
 
 
 @contextmanager
@@ -54,7 +59,7 @@ def project(module: str, processes: int) -> Iterator[Project]:
 
 
 @contextmanager
-def serve(place: Project, deadline: Deadline) -> Iterator[Engine]:
+def serve(place: Project, deadline: Deadline, *, has_web: bool = False) -> Iterator[Engine]:
     """An engine for the project, stopped afterwards as by Ctrl-C.
 
     Raises:
@@ -64,14 +69,16 @@ def serve(place: Project, deadline: Deadline) -> Iterator[Engine]:
     with log_path.open("wb") as log:
         began = time.monotonic()
         process = subprocess.Popen(
-            [COMMAND, "serve", "--config", str(place.config)],
+            [COMMAND, "serve", *(["--port", "0"] if has_web else ["--no-web"]), "--config", str(place.config)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,
         )
         try:
             _wait_until_serving(process, log_path, deadline)
-            yield Engine(process.pid, time.monotonic() - began)
+            start_s = time.monotonic() - began
+            at = re.search(r" at (http://\S+);", log_path.read_text())
+            yield Engine(process.pid, start_s, at[1] if at else "")
         except BenchmarkError as error:
             raise BenchmarkError(f"{error}\n{_tail(log_path)}".rstrip()) from error
         finally:

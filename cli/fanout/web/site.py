@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import anyio.to_thread
 
 from fanout.journal.sqlite_reader import JournalReader
+from fanout.web.live import News
+from fanout.web.writer import Writer
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from fanout.config import Config
+    from fanout.events import NewEvent
+    from fanout.journal.appender import AcceptedEvent
 
 _MOST_LOOKS = 4
 """How many may look into the journal at the same time."""
@@ -27,6 +31,8 @@ class Site:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.news = News(config.journal)
+        self._writer = Writer(config.journal)
         self._readers = threading.local()
         self._limit = anyio.CapacityLimiter(_MOST_LOOKS)
 
@@ -42,8 +48,30 @@ class Site:
     def _look(self, read: Callable[[JournalReader], Found]) -> Found:
         reader: JournalReader | None = getattr(self._readers, "reader", None)
         if reader is None:
-            self._readers.reader = reader = JournalReader(self.config.journal)
+            self._readers.reader = reader = JournalReader(self.config.journal, redact=self.config.redact)
         return read(reader)
+
+    async def append_events(self, events: Sequence[NewEvent]) -> list[AcceptedEvent]:
+        """Store the events, all or none. They are durable on return, and an engine that runs has been told.
+
+        Raises:
+            OverloadedError: too much waits to be written.
+            JournalError: the journal can't be written.
+        """
+        return await self._writer.events(events)
+
+    async def request(self, kind: str, body: dict[str, Any]) -> int:
+        """Ask the engine for something, as `Appender.append_request`; durable on return. The key of the request.
+
+        Raises:
+            JournalError: the journal can't be written.
+        """
+        return await self._writer.request(kind, body)
+
+    async def close(self) -> None:
+        """Write what waits, and end."""
+        self.news.close()
+        await self._writer.close()
 
 
 def site_of(request: Request) -> Site:

@@ -1,0 +1,42 @@
+"""The JSON API: all that the dashboard shows and can do, for programs."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from starlette.routing import Route
+
+from fanout.web import api_asking, api_reading, openapi
+from fanout.web.api_call import json
+from fanout.web.event_api import receive_events
+from fanout.web.pages.rendering import page
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import BaseRoute
+
+CALLS = (*api_reading.CALLS, *api_asking.CALLS)
+
+
+@cache
+def document() -> dict[str, Any]:
+    return openapi.document(CALLS)
+
+
+async def _document(_request: Request) -> Response:
+    return json(200, document())
+
+
+async def _page(request: Request) -> Response:
+    return page(request, "api.html", document=document())
+
+
+def routes() -> list[BaseRoute]:
+    return [
+        Route("/api", _page),
+        Route("/api/openapi.json", _document),
+        Route("/api/events", receive_events, methods=["POST"], name="api:sendEvents"),
+        *(call.route() for call in CALLS),
+    ]

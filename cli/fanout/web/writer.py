@@ -1,0 +1,186 @@
+"""What the site appends to the journal: one thread, one connection, one commit for all that waits.
+
+While a commit is in progress further requests queue up, so the next commit takes them all. Each is valid by then:
+one can't fail for another's sake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
+
+from fanout.engine import lock
+from fanout.engine.doorbell import nudge
+from fanout.errors import JournalError
+from fanout.events import NewEvent
+from fanout.journal.appender import AcceptedEvent
+from fanout.journal.sqlite_appender import SqliteAppender
+
+MOST_WAITING = 20_000
+"""Events that may wait for their commit; more are turned away."""
+_MOST_AT_ONCE = 5_000
+_HOLDER_GOOD_FOR_S = 0.5
+
+
+class OverloadedError(JournalError):
+    """More is sent than the journal takes."""
+
+
+class _Events(NamedTuple):
+    events: Sequence[NewEvent]
+    future: asyncio.Future[list[AcceptedEvent]]
+
+
+class _Request(NamedTuple):
+    kind: str
+    body: dict[str, Any]
+    future: asyncio.Future[int]
+
+
+_Waiting = _Events | _Request
+
+
+class Writer:
+    """Belongs to one loop. Its thread begins with the first thing to write."""
+
+    def __init__(self, journal: Path) -> None:
+        self._path = journal
+        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._next: _Waiting | None = None
+        """Taken from the queue, and for the commit after this one."""
+        self._events_waiting = 0
+        self._is_closing = False
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._journal: SqliteAppender | None = None
+        self._address = ""
+        self._address_good_until = 0.0
+
+    async def events(self, events: Sequence[NewEvent]) -> list[AcceptedEvent]:
+        """Store these events, all or none. They are durable on return.
+
+        Raises:
+            OverloadedError: too many wait already.
+            JournalError: the journal can't be written.
+        """
+        # One request always finds room, however large it is.
+        if self._events_waiting and self._events_waiting + len(events) > MOST_WAITING:
+            raise OverloadedError(
+                f"{self._events_waiting:,} events wait to be written already", hint="send it again in a moment"
+            )
+        future: asyncio.Future[list[AcceptedEvent]] = asyncio.get_running_loop().create_future()
+        self._events_waiting += len(events)
+        try:
+            self._add(_Events(events, future))
+            return await future
+        finally:
+            self._events_waiting -= len(events)
+
+    async def request(self, kind: str, body: dict[str, Any]) -> int:
+        """Ask the engine for something. That is durable on return; the request's key.
+
+        Raises:
+            JournalError: the journal can't be written.
+        """
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._add(_Request(kind, body, future))
+        return await future
+
+    def _add(self, item: _Waiting) -> None:
+        if self._is_closing:
+            raise OverloadedError("the site is about to end", hint="send it again in a moment")
+        self._queue.put(item)
+        if self._thread is None:
+            self._loop = asyncio.get_running_loop()
+            self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+            self._thread.start()
+
+    async def close(self) -> None:
+        """Write what waits, and end."""
+        self._is_closing = True
+        self._queue.put(None)
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+
+    # In the thread.
+
+    def _work(self) -> None:
+        while taken := self._take():
+            self._write(taken)
+        if self._journal is not None:
+            self._journal.close()
+
+    def _take(self) -> list[_Waiting]:
+        """All events that wait, up to what one commit should have, or one request; nothing only at the end."""
+        first, self._next = self._next or self._queue.get(), None
+        if first is None:
+            return []
+        taken = [first]
+        if isinstance(first, _Request):
+            return taken
+        size = len(first.events)
+        while True:
+            try:
+                self._next = self._queue.get_nowait()
+            except Empty:
+                return taken
+            if self._next is None:
+                self._queue.put(None)  # Also the next look is to find the end.
+                return taken
+            if isinstance(self._next, _Request) or size + len(self._next.events) > _MOST_AT_ONCE:
+                return taken
+            size += len(self._next.events)
+            taken.append(self._next)
+            self._next = None
+
+    def _write(self, taken: Sequence[_Waiting]) -> None:
+        now = time.time_ns() // 1_000_000
+        try:
+            if self._journal is None:
+                self._journal = SqliteAppender(self._path)
+            answers: Sequence[Any] = _appended(self._journal, taken, now)
+        except BaseException as error:  # noqa: BLE001 - whoever waits has to know, whatever it is
+            self._tell(taken, [error] * len(taken))
+            return
+        self._tell(taken, answers)
+        self._nudge()
+
+    def _tell(self, taken: Sequence[_Waiting], answers: Sequence[Any]) -> None:
+        """All at once: to wake the loop takes longer than most that it then does."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(_settle, [item.future for item in taken], answers)
+
+    def _nudge(self) -> None:
+        now = time.monotonic()
+        if now >= self._address_good_until:
+            holder = lock.holder(self._path)
+            self._address = holder.address if holder else ""
+            self._address_good_until = now + _HOLDER_GOOD_FOR_S
+        if self._address:
+            nudge(self._address)
+
+
+def _settle(futures: Sequence[asyncio.Future[Any]], answers: Sequence[Any]) -> None:
+    for future, answer in zip(futures, answers, strict=True):
+        if future.done():
+            continue  # Who asked has gone.
+        if isinstance(answer, BaseException):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+
+def _appended(journal: SqliteAppender, taken: Sequence[_Waiting], now: int) -> list[int] | list[list[AcceptedEvent]]:
+    """Append it all in one transaction; the answer for each, now that it is durable."""
+    match taken[0]:
+        case _Request(kind, body):
+            return [journal.append_request(kind, body, now)]
+        case _:
+            batches = [item.events for item in taken if isinstance(item, _Events)]
+            accepted = iter(journal.append_events([event for batch in batches for event in batch], now))
+            return [[next(accepted) for _ in batch] for batch in batches]
