@@ -90,7 +90,7 @@ class Project:
     @contextmanager
     def serving(self) -> Iterator[subprocess.Popen[str]]:
         """An engine in a process of its own, ready."""
-        process = self.start("serve")
+        process = self.start("serve", "--no-web")
         try:
             assert process.stderr is not None
             first = process.stderr.readline()
