@@ -47,6 +47,7 @@ FIGURES = {
     "W12": {"few_us", "many_us", "tails_us"},
     "W13": {"tick_p50_ms", "tick_p99_ms", "tick_max_ms", "quiet_tick_p99_ms", "late_p50_ms", "late_p99_ms"}
     | {"late_max_ms", "runs_per_s", "wall_s", "prepare_s", "journal_mb"},
+    "W14": {"events_per_s", "p50_ms", "p99_ms", "max_ms", "lag_s"} | PEAK,
 }
 
 
@@ -113,6 +114,12 @@ def test_a_backlog_is_compared_with_an_empty_journal(tmp_path: Path) -> None:
     assert figures["ratio"] == pytest.approx(figures["runs_per_s"] / figures["w1_runs_per_s"], rel=0.01)
 
 
+def test_posting_gives_events_a_second_and_how_far_the_engine_is_behind(tmp_path: Path) -> None:
+    figures = figures_of(tmp_path, "W14", "--scale", "0.01")
+    assert figures["events_per_s"] > 1
+    assert 0 < figures["p50_ms"] <= figures["p99_ms"] <= figures["max_ms"]
+
+
 def test_a_soak_is_sampled_ten_times(tmp_path: Path) -> None:
     figures = figures_of(tmp_path, "W8", "--runs", "90")
     assert [sample["runs"] for sample in figures["samples"]] == [9 * number for number in range(1, 11)]
@@ -154,7 +161,7 @@ def test_an_unknown_workload_is_refused_with_those_that_there_are(tmp_path: Path
     done = benchmarks(tmp_path, "W1", "W0")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: there is no workload `W0`\nhint: there are W1, W1a, W2, W3, W4, W5, W6, W7, W8, W9, W10, W11, W12, W13\n"
+        "error: there is no workload `W0`\nhint: there are W1, W1a, W2, W3, W4, W5, W6, W7, W8, W9, W10, W11, W12, W13, W14\n"
     )
 
 

@@ -74,7 +74,7 @@ class Worker:
         self._pool = LocalPool({"": Codebase(sys.executable, Load(str(folder), ("work",), 4))})
         self.printed: list[Logged] = []
         self._pool.on_printed = self.printed.extend
-        self._pool.grow("", 1)
+        self._pool.start("")
         self.expect(Described)
 
     # What the functions do with files.

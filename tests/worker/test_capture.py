@@ -328,7 +328,7 @@ class Pool:
         )
         self.printed: list[Logged] = []
         self.pool.on_printed = self.printed.extend
-        self.pool.grow("", 1)
+        self.pool.start("")
         self._function = function
 
     def until(self, kind: type[object]) -> object:
