@@ -201,10 +201,13 @@ def _traceback_of(error: BaseException) -> str:
         return "(its traceback can't be formatted)"
 
 
+_OUR_CODE = ("fanout.worker", "fanout.testing")
+
+
 def _users_frames(trace: TracebackType | None) -> TracebackType | None:
     """Skip our own frames at the top: what is left begins in the user's function."""
     first = trace
-    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("fanout.worker"):
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_OUR_CODE):
         trace = trace.tb_next
     return trace if trace is not None else first
 

@@ -95,14 +95,36 @@ def build(name: str, data: str | None, source: str = "--data", limits: Limits = 
         raise EventError(f"`{source}` is not UTF-8 text") from None
     if not raw.strip():
         raise EventError(f"`{source}` is empty", hint='write `{"user_id": 1}`, or leave it out')
+    _check_json(raw, source, subject, limits)
+    # Put together as text, so that an event has one way in. `raw` is one JSON value: it can't add fields.
+    return _event(b'{"name":%b,"data":%b}' % (msgspec.json.encode(name), raw), subject, limits)
+
+
+def of_headers(attributes: dict[str, str], body: bytes, limits: Limits = DEFAULT_LIMITS) -> NewEvent:
+    """One CloudEvent in binary mode: its attributes were headers, its data is the body. See `cloud_events`.
+
+    Raises:
+        EventError: an attribute or the data is not valid.
+    """
+
+    def subject(field: str | None) -> str:
+        return {None: "the event", "data": "the body"}.get(field) or f"header `ce-{_printable(str(field))}`"
+
+    raw = msgspec.json.encode(attributes)
+    if body.strip():
+        _check_utf8(body, "body")
+        _check_json(body, "body", subject, limits)
+        raw = b'%b,"data":%b}' % (raw[:-1], body)  # as above
+    return _event(raw, subject, limits)
+
+
+def _check_json(raw: bytes, source: str, subject: Subject, limits: Limits, line: int = 1) -> None:
     try:
         _as_raw(raw)
     except msgspec.DecodeError as error:
-        raise _syntax_error(raw, source, 1, error) from None
+        raise _syntax_error(raw, source, line, error) from None
     except RecursionError:
         raise _too_deep(subject, limits) from None
-    # Put together as text, so that an event has one way in. `raw` is one JSON value: it can't add fields.
-    return _event(b'{"name":%b,"data":%b}' % (msgspec.json.encode(name), raw), subject, limits)
 
 
 def _check_utf8(text: bytes, source: str) -> None:
@@ -153,12 +175,7 @@ def _lines(text: bytes, source: str, limits: Limits) -> Iterator[tuple[Subject, 
         if not line.strip():
             continue
         subject = _in_place(f"`{source}` line {number}")
-        try:
-            _as_raw(line)
-        except msgspec.DecodeError as error:
-            raise _syntax_error(line, source, number, error) from None
-        except RecursionError:
-            raise _too_deep(subject, limits) from None
+        _check_json(line, source, subject, limits, number)
         yield subject, line
 
 

@@ -29,7 +29,7 @@ from fanout.protocol import (
     StepChanged,
     ToWorker,
 )
-from fanout.worker import capture
+from fanout.worker import capture, memory
 from fanout.worker.execution import Desk, Execution
 from fanout.worker.link import Link
 from fanout.worker.registry import Registered, load
@@ -47,13 +47,14 @@ class Worker:
     """The protocol's thread: it only passes on, so that no user code can hold it up."""
 
     def __init__(self, link: Link, registered: dict[str, Registered]) -> None:
+        self._link = link
         self._desk = Desk(link)
         self._registered = registered
         self._threads = ThreadSlots()
         self._loop = _loop_slots() if any(each.spec.is_async for each in registered.values()) else None
 
     def serve(self) -> None:
-        link = self._desk.link
+        link = self._link
         while True:
             messages = link.receive()
             if messages:
@@ -151,6 +152,7 @@ def main() -> None:
         raise SystemExit(f"the engine's first message was {first!r}")
     os.chdir(first.root)
     capture.install(int(sys.argv[2]))
+    memory.is_worker = True
     try:
         registered = load(Path(first.root), first.modules)
     except LoadError as error:

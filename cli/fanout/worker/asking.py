@@ -54,12 +54,12 @@ def seconds_of(what: str, duration: Duration) -> float:
     return seconds
 
 
-def after(what: str, duration: Duration) -> int:
+def after(what: str, duration: Duration, now: int | None = None) -> int:
     """The time after `duration`, in milliseconds UTC; never earlier than it says."""
-    return now_ms() + math.ceil(seconds_of(what, duration) * 1000)
+    return (now_ms() if now is None else now) + math.ceil(seconds_of(what, duration) * 1000)
 
 
-def at(what: str, moment: Moment) -> int:
+def at(what: str, moment: Moment, now: int | None = None) -> int:
     """The time in milliseconds UTC. Without a zone it is local time."""
     if isinstance(moment, str):
         try:
@@ -72,7 +72,7 @@ def at(what: str, moment: Moment) -> int:
         due_at = math.ceil(moment.astimezone(UTC).timestamp() * 1000)
     except (OverflowError, ValueError):  # Python's first or last day, in another zone
         raise UsageError(f"{what} is {moment.isoformat()}, which is no time in UTC") from None
-    if due_at > now_ms() + MAX_WAIT_S * 1000:
+    if due_at > (now_ms() if now is None else now) + MAX_WAIT_S * 1000:
         raise UsageError(f"{what} is {moment.isoformat()}, more than 366 days from now")
     return due_at
 
@@ -96,7 +96,7 @@ def event_wait(
         from fanout.core import expressions  # lazy: CEL is slow to import, and few functions use it
 
         expressions.parse(if_, variables=expressions.IN_WAITS)
-    due_at = after(f"step `{step}`: `timeout`", timeout)
+    due_at = after(f"step `{step}`: `timeout`", timeout, execution.desk.clock())
     if match is None:
         return EventWait(event, due_at, None, if_)
     value = value_at(execution.event(), match)
@@ -109,7 +109,7 @@ def awaited_event(output: str) -> Event | None:
     return event
 
 
-def sent_events(step: str, events: Events) -> tuple[SentEvent, ...]:
+def sent_events(step: str, events: Events, now: int | None = None) -> tuple[SentEvent, ...]:
     """The events, checked, each with its id.
 
     Raises:
@@ -119,7 +119,7 @@ def sent_events(step: str, events: Events) -> tuple[SentEvent, ...]:
     if not listed:
         return ()
     text = encode_output(f"step `{step}`", listed, verb="sends", most=_MAX_SENT_BYTES)
-    now = now_ms()
+    now = now_ms() if now is None else now
     return tuple(
         SentEvent(new.id or _new_id(now), new.id is not None, new.name, new.ts, new.data, new.user, new.v)
         for new in parse(text.encode(), f"step {step}", _LIMITS)
@@ -145,11 +145,17 @@ def function_id(step: str, function: Target) -> str:
     return spec.id
 
 
-def invoke(step: str, function: Target, data: Mapping[str, Any] | None, timeout: Duration | None) -> Invoke:
+def invoke(
+    step: str,
+    function: Target,
+    data: Mapping[str, Any] | None,
+    timeout: Duration | None,
+    now: int | None = None,
+) -> Invoke:
     text = encode_output(f"the data of step `{step}`", {} if data is None else data, verb="has")
     if not text.startswith("{"):
         raise UsageError(f"step `{step}`: `data` has to be an object, not `{text[:60]}`")
-    due_at = None if timeout is None else after(f"step `{step}`: `timeout`", timeout)
+    due_at = None if timeout is None else after(f"step `{step}`: `timeout`", timeout, now)
     return Invoke(function_id(step, function), text, due_at)
 
 
@@ -236,7 +242,9 @@ class Mapped:
 
 
 def waits(execution: Execution, reached: Reached, awaited: Awaited) -> StepWaits:
-    return StepWaits(execution.claim, reached.key, reached.branch, reached.position, now_ms(), awaited)
+    return StepWaits(
+        execution.claim, reached.key, reached.branch, reached.position, execution.desk.clock(), awaited
+    )  # fmt: skip
 
 
 def room(step: RecordedStep) -> int:

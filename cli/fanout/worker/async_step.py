@@ -15,7 +15,7 @@ from fanout.protocol import Awaited, SentEvent, Sleep, ToEngine
 from fanout.worker import asking
 from fanout.worker.asking import Duration, Events, Moment, OnError, Target
 from fanout.worker.attempt import Attempt
-from fanout.worker.execution import Execution, Reached, now_ms
+from fanout.worker.execution import Execution, Reached
 from fanout.worker.memory import leave_if_out_of_memory
 from fanout.worker.resting import rest_soon
 from fanout.worker.returns import decoder_of
@@ -105,13 +105,13 @@ class AsyncSteps:
         """As `Steps.sleep`."""
         reached = self._execution.reach(name)
         if await self._recorded(reached) is None:
-            await self._sleep(reached, asking.after(f"step `{reached.key}`: the duration", duration))
+            await self._sleep(reached, asking.after(f"step `{reached.key}`: the duration", duration, self._now()))
 
     async def sleep_until(self, name: str, when: Moment) -> None:
         """As `Steps.sleep_until`."""
         reached = self._execution.reach(name)
         if await self._recorded(reached) is None:
-            await self._sleep(reached, asking.at(f"step `{reached.key}`: the time", when))
+            await self._sleep(reached, asking.at(f"step `{reached.key}`: the time", when, self._now()))
 
     async def wait_for_event(
         self,
@@ -136,7 +136,7 @@ class AsyncSteps:
         reached = self._execution.reach(name)
         output = await self._recorded(reached)
         if output is None:
-            sent = asking.sent_events(reached.key, events)
+            sent = asking.sent_events(reached.key, events, self._now())
             output = encode_output(f"step `{reached.key}`", [event.id for event in sent])
             await self._done(reached, StepKind.SEND, output, sent)
         return asking.ids(output)
@@ -153,7 +153,7 @@ class AsyncSteps:
         reached = self._execution.reach(name)
         output = await self._recorded(reached)
         if output is None:
-            output = await self._ask(reached, asking.invoke(reached.key, function, data, timeout))
+            output = await self._ask(reached, asking.invoke(reached.key, function, data, timeout, self._now()))
         return asking.returned(function, output)
 
     async def map(
@@ -185,6 +185,9 @@ class AsyncSteps:
                 raise result
         return results
 
+    def _now(self) -> int:
+        return self._execution.desk.clock()
+
     # What is known of a step, and what is asked: as in `Steps`.
 
     async def _recorded(self, reached: Reached, cause: BaseException | None = None) -> str | None:
@@ -205,7 +208,7 @@ class AsyncSteps:
             await self._wait(reached.key)
 
     async def _sleep(self, reached: Reached, due_at: int) -> None:
-        if due_at > now_ms():
+        if due_at > self._now():
             await self._ask(reached, Sleep(due_at))
         else:
             await self._done(reached, StepKind.SLEEP, "null")

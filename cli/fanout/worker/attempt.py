@@ -7,7 +7,7 @@ from fanout.model import StepKind, StepState
 from fanout.protocol import RecordedStep, SentEvent, StepCompleted, StepFailed, StepRunning
 from fanout.worker import capture
 from fanout.worker.branches import Inside, inside
-from fanout.worker.execution import Execution, Reached, Waiter, calls, is_retriable, now_ms
+from fanout.worker.execution import Execution, Reached, Waiter, calls, is_retriable
 
 _SOME_TIME = 2**62
 
@@ -19,7 +19,7 @@ class Attempt:
         self._execution = execution
         self._reached = reached
         self._kind = kind
-        self._started_at = now_ms()
+        self._started_at = execution.desk.clock()
         self._token = inside.set(Inside(execution.claim, reached.key))
         with execution.lock:
             execution.executing += 1
@@ -50,18 +50,19 @@ class Attempt:
         execution.unrecorded.append(number)
         return StepCompleted(
             execution.claim, number, reached.key, reached.branch, reached.position, self._attempts(), output,
-            self._started_at, now_ms(), self._kind, events,
+            self._started_at, execution.desk.clock(), self._kind, events,
         )  # fmt: skip
 
     def failed(self, error: BaseException) -> StepFailed:
         """From here on the step waits for what the engine says: another attempt at some time, or none."""
         execution, reached = self._execution, self._reached
         attempts = self._attempts()
-        retriable, retry_after_ms = is_retriable(error)
+        now = execution.desk.clock()
+        retriable, retry_after_ms = is_retriable(error, now)
         execution.recorded[reached.key] = RecordedStep(
             reached.key, reached.branch, StepState.RETRYING, attempts, None, None, _SOME_TIME
         )
         return StepFailed(
             execution.claim, reached.key, reached.branch, reached.position, attempts, failure_of(error),
-            self._started_at, now_ms(), retriable, retry_after_ms, self._kind,
+            self._started_at, now, retriable, retry_after_ms, self._kind,
         )  # fmt: skip

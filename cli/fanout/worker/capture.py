@@ -72,6 +72,8 @@ class Pipe:
 
 unfinished: dict[_Place, _Begun] = {}
 _pipe: Pipe | None = None
+heard: Callable[[list[Logged]], None] | None = None
+"""Gets the lines instead of the engine, where functions are tested."""
 _is_in_handler: ContextVar[bool] = ContextVar("fanout_in_handler", default=False)
 """The code's own log handlers print what has been taken already."""
 
@@ -87,9 +89,7 @@ class Tee(io.TextIOWrapper):
 
     def write(self, text: str, /) -> int:
         written = super().write(text)
-        here = branch.get()
-        if here is not None and not _is_in_handler.get():
-            _take(here, self._name, text)
+        take(self._name, text)
         return written
 
 
@@ -111,6 +111,13 @@ def finish(execution: Execution, step: str | None = None) -> None:
 
 
 # What is printed.
+
+
+def take(stream: str, text: str) -> None:
+    """Somebody has written this to `stdout` or `stderr`; outside of runs it is nobody's."""
+    here = branch.get()
+    if here is not None and not _is_in_handler.get():
+        _take(here, stream, text)
 
 
 def _take(here: Branch, stream: str, text: str) -> None:
@@ -170,6 +177,9 @@ def _attempt(execution: Execution, step: str | None) -> int:
 
 
 def _send(lines: list[Logged]) -> None:
+    if heard is not None:
+        heard(lines)
+        return
     if _pipe is None:
         return
     data = bytearray()

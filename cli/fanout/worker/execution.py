@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import count
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -39,7 +40,6 @@ from fanout.protocol import (
 )
 from fanout.worker import capture
 from fanout.worker.branches import branch, fingerprint, inside
-from fanout.worker.link import Link
 from fanout.worker.names import Names
 
 if TYPE_CHECKING:
@@ -64,11 +64,25 @@ class Waiter(Protocol):
     def wake(self) -> None: ...
 
 
-class Desk:
-    """What all executions of a worker share: the link, the calls that are out, the steps that are going."""
+class Sender(Protocol):
+    """How executions say something to the engine. Any thread may."""
 
-    def __init__(self, link: Link) -> None:
+    def post(self, message: ToEngine) -> None:
+        """Send it now."""
+
+    def put(self, message: ToEngine) -> None:
+        """Leave it for the next flush."""
+
+    def flush(self) -> None: ...
+
+
+class Desk:
+    """What all executions of a worker share: the link, the clock, the calls that are out, the steps that are going."""
+
+    def __init__(self, link: Sender, clock: Callable[[], int] | None = None) -> None:
         self.link = link
+        self.clock = clock or now_ms
+        """Milliseconds UTC."""
         self.calls: dict[int, Waiter] = {}
         """Results that may not be durable yet, by the number of the call."""
         self.going: dict[tuple[int, str], StepRunning] = {}
@@ -78,7 +92,7 @@ class Desk:
 
     def report_going(self, older_than_ms: int) -> None:
         """Tell the engine of steps that have been going for a while; each is told once."""
-        latest = now_ms() - older_than_ms
+        latest = self.clock() - older_than_ms
         for where, step in list(self.going.items()):
             if step.started_at <= latest:
                 with self._reporting:
@@ -330,7 +344,7 @@ class Execution:
     def raised(self, error: BaseException) -> RunFailed | RunEvicted:
         if self.has_left:
             return RunEvicted(self.claim)
-        retriable, retry_after_ms = is_retriable(error)
+        retriable, retry_after_ms = is_retriable(error, self.desk.clock())
         if isinstance(error, StepError):
             failure = Failure(type(error).__name__, str(error), error.traceback)
         else:
@@ -345,15 +359,15 @@ class Execution:
         return {**said, **({} if user is None else {"user": decode(user)}), **({} if v is None else {"v": v})}
 
 
-def is_retriable(error: BaseException) -> tuple[bool, int | None]:
+def is_retriable(error: BaseException, now: int | None = None) -> tuple[bool, int | None]:
     """Whether another attempt makes sense, and the wait that the code asked for, in milliseconds."""
     if isinstance(error, BaseExceptionGroup):
-        answers = [is_retriable(each) for each in error.exceptions]
+        answers = [is_retriable(each, now) for each in error.exceptions]
         waits = [wait for _, wait in answers if wait is not None]
         return any(can for can, _ in answers), max(waits, default=None)
     if isinstance(error, RetryAfterError):
         try:
-            return True, error.delay_ms()
+            return True, error.delay_ms(None if now is None else datetime.fromtimestamp(now / 1000, UTC))
         except Exception:  # noqa: BLE001 - boundary: whatever the user gave as a time
             return True, None
     return not isinstance(error, _HOPELESS), None

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, TypeVar, TypeVarTuple
 from weakref import ReferenceType, ref
 
+from fanout.model import FunctionSpec
 from fanout.worker.async_context import AsyncContext
 from fanout.worker.branches import Branch, branch, inside
 from fanout.worker.execution import Execution
@@ -29,10 +30,7 @@ class LoopSlots:
     """One event loop in a thread of its own, so that it never holds up the protocol's."""
 
     def __init__(self) -> None:
-        self._loop = _Loop()
-        # asyncio's own has six threads on two cores: slow plain steps would hold up the other slots.
-        self._loop.set_task_factory(_new_task)  # type: ignore[arg-type] # typeshed: its context is not optional
-        self._loop.set_default_executor(ThreadPoolExecutor(max_workers=_MOST_THREADS))
+        self._loop = new_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         threading.Thread(target=self._work, daemon=True).start()
 
@@ -49,29 +47,45 @@ class LoopSlots:
 
     def _take(self, starts: list[tuple[Execution, Registered]], told: list[Callable[[], None]]) -> None:
         for execution, function in starts:
-            task = self._loop.create_task(self._call(execution, function))
+            task = self._loop.create_task(call(execution, function))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         for tell in told:
             tell()
 
-    async def _call(self, execution: Execution, function: Registered) -> None:
-        branch.set(Branch(execution))
-        # Only now: a task that is cancelled before it is entered would say nothing.
-        execution.task = asyncio.current_task()
-        execution.cancel_if_idle()
-        try:
-            ending: Any = execution.completed(await function.code(AsyncContext(execution, function.spec, self._loop)))
-        except BaseException as error:  # noqa: BLE001 - boundary: the user's function, sys.exit() included
-            leave_if_out_of_memory(error)
-            ending = execution.raised(error)
-        execution.close()
-        # Else the task would have itself: by its context, the branch there, and that one's execution.
-        branch.set(None)
-        if execution.is_left_behind:
-            return
-        execution.desk.link.put(ending)
-        self._loop.call_soon(execution.desk.link.flush)
+
+async def call(
+    execution: Execution,
+    function: Registered,
+    make: Callable[[Execution, FunctionSpec, asyncio.AbstractEventLoop], AsyncContext] = AsyncContext,
+) -> None:
+    """Execute the function in this task, and say how it ended."""
+    loop = asyncio.get_running_loop()
+    branch.set(Branch(execution))
+    # Only now: a task that is cancelled before it is entered would say nothing.
+    execution.task = asyncio.current_task()
+    execution.cancel_if_idle()
+    try:
+        ending: Any = execution.completed(await function.code(make(execution, function.spec, loop)))
+    except BaseException as error:  # noqa: BLE001 - boundary: the user's function, sys.exit() included
+        leave_if_out_of_memory(error)
+        ending = execution.raised(error)
+    execution.close()
+    # Else the task would have itself: by its context, the branch there, and that one's execution.
+    branch.set(None)
+    if execution.is_left_behind:
+        return
+    execution.desk.link.put(ending)
+    loop.call_soon(execution.desk.link.flush)
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """A loop for functions."""
+    loop = _Loop()
+    loop.set_task_factory(_new_task)  # type: ignore[arg-type] # typeshed: its context is not optional
+    # asyncio's own has six threads on two cores: slow plain steps would hold up the other slots.
+    loop.set_default_executor(ThreadPoolExecutor(max_workers=_MOST_THREADS))
+    return loop
 
 
 class _Loop(asyncio.SelectorEventLoop):

@@ -8,7 +8,7 @@ import os
 import pkgutil
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
@@ -43,20 +43,29 @@ def load(root: Path, modules: Sequence[str]) -> dict[str, Registered]:
     registered: dict[str, Registered] = {}
     for name in modules:
         for module in _import_all(root, name):
-            for value in _values(module):
-                spec = spec_of(value)
-                if spec is not None:
-                    _register(registered, _described(root, spec, value))
-                handler = on_failure_of(value)
-                if handler is not None:
-                    _register(registered, _described(root, *handler))
+            collect(registered, root, values_of(module))
     if not registered:
         listed = ", ".join(f"`{name}`" for name in modules)
         raise LoadError(f"there is no function in {listed}", hint="put `@fanout.function(...)` above one")
     return registered
 
 
-def _values(module: ModuleType) -> Iterator[Any]:
+def collect(registered: dict[str, Registered], root: Path, values: Iterable[Any]) -> None:
+    """Add the functions that are among the values, each with what is run when it has failed.
+
+    Raises:
+        LoadError: two functions have one id.
+    """
+    for value in values:
+        spec = spec_of(value)
+        if spec is not None:
+            _register(registered, _described(root, spec, value))
+        handler = on_failure_of(value)
+        if handler is not None:
+            _register(registered, _described(root, *handler))
+
+
+def values_of(module: ModuleType) -> Iterator[Any]:
     """What the module's names stand for, and what is in its lists: functions made in a loop are kept in one."""
     for value in vars(module).copy().values():
         yield value

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any
 
+from fanout.model import FunctionSpec
+from fanout.protocol import RunCompleted, RunEvicted, RunFailed
 from fanout.worker.branches import Branch, branch
 from fanout.worker.context import Context
 from fanout.worker.execution import Evicted, Execution
@@ -28,7 +30,7 @@ class ThreadSlots:
     def _work(self) -> None:
         while True:
             execution, function = self._waiting.get()
-            ending = _call(execution, function)
+            ending = call(execution, function)
             execution.close()
             # Free before the engine can know: it may send the next function at once.
             self._free.release()
@@ -36,10 +38,13 @@ class ThreadSlots:
                 execution.desk.link.post(ending)
 
 
-def _call(execution: Execution, function: Registered) -> Any:
+def call(
+    execution: Execution, function: Registered, make: Callable[[Execution, FunctionSpec], Context] = Context
+) -> RunCompleted | RunFailed | RunEvicted:
+    """Execute the function in this thread. How it ended."""
     branch.set(Branch(execution))
     try:
-        return execution.completed(function.code(Context(execution, function.spec)))
+        return execution.completed(function.code(make(execution, function.spec)))
     except Evicted:
         return execution.raised(Evicted())
     except BaseException as error:  # noqa: BLE001 - boundary: the user's function, sys.exit() included

@@ -14,7 +14,7 @@ from fanout.protocol import Awaited, SentEvent, Sleep, ToEngine
 from fanout.worker import asking, parallel
 from fanout.worker.asking import Duration, Events, Moment, OnError, Target
 from fanout.worker.attempt import Attempt
-from fanout.worker.execution import Evicted, Execution, Reached, now_ms
+from fanout.worker.execution import Evicted, Execution, Reached
 from fanout.worker.memory import leave_if_out_of_memory
 from fanout.worker.returns import decoder_of
 
@@ -87,7 +87,7 @@ class Steps:
         """
         reached = self._execution.reach(name)
         if self._recorded(reached) is None:
-            self._sleep(reached, asking.after(f"step `{reached.key}`: the duration", duration))
+            self._sleep(reached, asking.after(f"step `{reached.key}`: the duration", duration, self._now()))
 
     def sleep_until(self, name: str, when: Moment) -> None:
         """Wait until `when`: a datetime, or text in ISO 8601; local time if it has no zone. A past one is no wait.
@@ -97,7 +97,7 @@ class Steps:
         """
         reached = self._execution.reach(name)
         if self._recorded(reached) is None:
-            self._sleep(reached, asking.at(f"step `{reached.key}`: the time", when))
+            self._sleep(reached, asking.at(f"step `{reached.key}`: the time", when, self._now()))
 
     def wait_for_event(
         self, name: str, *, event: str, timeout: Duration, match: str | None = None, if_: str | None = None
@@ -141,7 +141,7 @@ class Steps:
         reached = self._execution.reach(name)
         output = self._recorded(reached)
         if output is None:
-            sent = asking.sent_events(reached.key, events)
+            sent = asking.sent_events(reached.key, events, self._now())
             output = encode_output(f"step `{reached.key}`", [event.id for event in sent])
             self._done(reached, StepKind.SEND, output, sent)
         return asking.ids(output)
@@ -163,7 +163,7 @@ class Steps:
         reached = self._execution.reach(name)
         output = self._recorded(reached)
         if output is None:
-            output = self._ask(reached, asking.invoke(reached.key, function, data, timeout))
+            output = self._ask(reached, asking.invoke(reached.key, function, data, timeout, self._now()))
         return asking.returned(function, output)
 
     def map(
@@ -217,6 +217,9 @@ class Steps:
         """
         return parallel.call(self._execution, branches)
 
+    def _now(self) -> int:
+        return self._execution.desk.clock()
+
     # What is known of a step, and what is asked.
 
     def _recorded(self, reached: Reached, cause: BaseException | None = None) -> str | None:
@@ -242,7 +245,7 @@ class Steps:
             self._wait(reached.key)
 
     def _sleep(self, reached: Reached, due_at: int) -> None:
-        if due_at > now_ms():
+        if due_at > self._now():
             self._ask(reached, Sleep(due_at))
         else:
             self._done(reached, StepKind.SLEEP, "null")

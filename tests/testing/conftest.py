@@ -1,0 +1,3 @@
+from tests.functions.conftest import examples
+
+__all__ = ["examples"]
