@@ -64,7 +64,7 @@ def watch(own: LocalEngine, settings: Config, asked: Asked) -> int:
         stack.enter_context(own)
         screen = Screen()
         stack.callback(screen.close)
-        stack.enter_context(_HangUps())
+        stack.enter_context(_HangUps(own))
         keyboard = stack.enter_context(Keyboard(is_wanted=not asked.as_json))
         session = _Session(own, settings, asked, screen, keyboard)
         stack.callback(session.close)
@@ -91,7 +91,7 @@ class _Session:
         self._reader = JournalReader(settings.journal, redact=settings.redact)
         self._log = LiveLog(
             Names(self._reader),
-            self._reader.last_event_key() - self._reader.left_over(0).events,
+            self._engine.routed_to,
             self._tell,
             pace=FOR_PROGRAMS if asked.as_json else FOR_PEOPLE,
             clock=text.now,
@@ -129,6 +129,8 @@ class _Session:
         self._log.end(now)
         self._print_lines(now, is_last=True)
         self._screen.say("stopped; what was left goes on next time")
+        if self._screen.is_gone:
+            raise BrokenPipeError
         return 0 if self._is_quitting else 130
 
     def _say_what_runs(self) -> None:
@@ -151,8 +153,8 @@ class _Session:
         if moment < self._next:
             return
         self._next = moment + _LOOK_EVERY_S
-        if self._screen.is_gone:
-            raise BrokenPipeError
+        if self._screen.is_gone and not self._own.stopped_by:
+            signal.raise_signal(signal.SIGINT)  # Nobody reads any more, but what executes may end.
         self._stopping.look()
         if self._dashboard is not None:
             self._dashboard.look()
@@ -292,6 +294,9 @@ class _Session:
 class _HangUps:
     """A terminal that is closed, or a SIGTERM outside of the engine's own loop, ends everything in good order."""
 
+    def __init__(self, own: LocalEngine) -> None:
+        self._own = own
+
     def __enter__(self) -> None:
         self._before = {
             signal.SIGHUP: signal.signal(signal.SIGHUP, self._pass_on),
@@ -302,9 +307,10 @@ class _HangUps:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    @staticmethod
-    def _pass_on(_number: int, _frame: FrameType | None) -> None:
-        signal.raise_signal(signal.SIGTERM)
+    def _pass_on(self, _number: int, _frame: FrameType | None) -> None:
+        """A terminal that is closed may say so more than once: that is not somebody who asks again."""
+        if not self._own.stopped_by:
+            signal.raise_signal(signal.SIGTERM)
 
     @staticmethod
     def _interrupt(_number: int, _frame: FrameType | None) -> None:
