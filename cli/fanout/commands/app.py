@@ -105,5 +105,6 @@ def say(line: str, *, is_for_people_here: bool = False) -> None:
         from fanout.core.redaction import redaction_of  # lazy: few have anything to hide
 
         line = redaction_of(_hidden).text(line)
-    with suppress(BrokenPipeError):
+    # Whoever heard us has gone, or their terminal has: what we do is not for that alone.
+    with suppress(OSError):
         print(line, file=sys.stderr)

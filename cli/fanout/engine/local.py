@@ -65,6 +65,8 @@ class LocalEngine:
         self._said = config
         """What fanout.toml says, also where that takes effect at the next start."""
         self._lock = EngineLock(config.journal)
+        self.began_ns = time.time_ns()
+        """No worker has loaded anything before."""
         self.pool = LocalPool(_codebases(config))
         self._hide(config.redact)
         for app in config.apps:
