@@ -76,6 +76,26 @@ def tree_cpu_s(root: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def cpu_s(pid: int) -> float:
+    """Processor seconds that one process has used so far, without what it has started; 0 for one that has ended."""
+    stat = _stat(pid)
+    own = stat[_FIRST_TIME : _FIRST_TIME + 2] if stat else ()
+    return sum(map(int, own)) / os.sysconf("SC_CLK_TCK")
+
+
+def tree_size(root: int) -> int:
+    """How many processes it and all that it has started and that still lives are."""
+    return len(_tree(root))
+
+
+def descriptors(pid: int) -> int:
+    """How many files and sockets one process has open; 0 for one that has ended."""
+    try:
+        return sum(1 for _ in (_PROC / str(pid) / "fd").iterdir())
+    except OSError:
+        return 0
+
+
 def tree_peak_mb(root: int) -> float:
     """The sum of the peak memories (VmHWM) of the process and all that it has started and that still lives."""
     return sum(_status_mb(pid, "VmHWM") for pid in _tree(root))

@@ -9,6 +9,7 @@ from benchmarks.measure import Figure
 from benchmarks.settings import Result, Sample
 
 _LARGE, _MEDIUM = 100, 10
+_SAMPLE_HEAD = ("runs", "runs/s", "engine s/1,000", "engine MB", "WAL MB", "descriptors", "processes")
 
 
 def json_line(name: str, result: Result) -> str:
@@ -32,7 +33,7 @@ def table(name: str, title: str, result: Result) -> str:
     rows = [("", "median", "lowest", "highest"), *(_row(key, each) for key, each in result.figures.items())]
     lines = [f"{name}  {title}", *_aligned(rows)]
     if result.samples:
-        lines += ["", *_aligned([("runs", "runs/s", "engine MB"), *map(_sample_row, result.samples)])]
+        lines += ["", *_aligned([_SAMPLE_HEAD, *map(_sample_row, result.samples)])]
     settings = ", ".join(f"{key} {value}" for key, value in result.settings.items())
     return "\n".join([*lines, f"    ({settings})"])
 
@@ -44,7 +45,12 @@ def _row(key: str, each: Figure) -> tuple[str, ...]:
 
 
 def _sample_row(sample: Sample) -> tuple[str, ...]:
-    return f"{sample.runs:,}", _shown(sample.runs_per_s), _shown(sample.memory_mb)
+    counted = str(sample.descriptors), str(sample.processes)
+    return (
+        f"{sample.runs:,}",
+        *map(_shown, (sample.runs_per_s, sample.cpu_s, sample.memory_mb, sample.wal_mb)),
+        *counted,
+    )
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:

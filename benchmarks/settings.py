@@ -35,11 +35,19 @@ class Options:
 
 @dataclass(frozen=True)
 class Sample:
-    """A moment of a long workload: runs done so far, the throughput since the last sample, the engine's memory."""
+    """A moment of a long workload: runs done so far, and what was measured then, or since the last sample.
+
+    `cpu_s` is what the engine took for 1,000 runs: unlike the throughput it does not depend on what else the machine
+    does. `wal_mb` is the most that the write-ahead log had.
+    """
 
     runs: int
     runs_per_s: float
+    cpu_s: float
     memory_mb: float
+    wal_mb: float
+    descriptors: int
+    processes: int
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import Run
 
 _LONGEST_NAP_S = 0.25
+_REST = 9
+"""How many times as long as a look at many runs took there is none."""
 
 
 def connect(path: str | os.PathLike[str] | None = None) -> Client:
@@ -46,6 +48,7 @@ class Client:
         self._follower = Follower(journal.parent)
         self._reader = JournalReader(journal)
         self._rung_at = 0.0
+        self._address, self._found_at = "", float("-inf")
 
     def __enter__(self) -> Self:
         return self
@@ -84,12 +87,16 @@ class Client:
 
     def ring(self) -> bool:
         """Wake the engine and ask it to tell us of news. False if no engine has the journal."""
-        self._rung_at = time.monotonic()
+        now = time.monotonic()
+        if now - self._found_at < _LONGEST_NAP_S and self._follower.follow(self._address):
+            self._rung_at = now
+            return True
+        self._rung_at = now
         holder = lock.holder(self._path)
         if holder is None:
             return False
-        if holder.address:
-            self._follower.follow(holder.address)
+        if holder.address and self._follower.follow(holder.address):
+            self._address, self._found_at = holder.address, now
         return True
 
     def wait(self, accepted: Sequence[AcceptedEvent], timeout_s: float | None = None) -> list[Run]:
@@ -113,12 +120,13 @@ class Client:
         """Look whenever the engine has news, until `is_done`. False if the time was over, or no engine is left."""
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         has_engine = True
+        look = self._reader.following(watched)
         while True:
             began = time.monotonic()
             # Now and then is enough to stay known to the engine, and to see that it is still there.
             if began - self._rung_at >= _LONGEST_NAP_S:
                 has_engine = self.ring()
-            progress = self._reader.progress(watched)
+            progress = look()
             if is_done(progress):
                 return True
             now = time.monotonic()
@@ -127,7 +135,7 @@ class Client:
             longest = _LONGEST_NAP_S if deadline is None else min(_LONGEST_NAP_S, deadline - now)
             # Looking at many runs takes a while: the engine needs the processor more than we need the news.
             if progress.live > 1:
-                time.sleep(min(longest, 4 * (now - began)))
+                time.sleep(min(longest, _REST * (now - began)))
             self._follower.wait(longest)
 
 

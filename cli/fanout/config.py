@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FILE_NAME = "fanout.toml"
 ENVIRONMENT_VARIABLE = "FANOUT_CONFIG"
 DEFAULT_JOURNAL = ".fanout/journal.db"
-DEFAULT_SLOTS = 32
+DEFAULT_SLOTS = 64
 DEFAULT_PARK_S = 5.0
 DEFAULT_KEEP_COMPLETED_S = 7 * 86_400.0
 DEFAULT_KEEP_FAILED_S = 30 * 86_400.0
@@ -32,6 +32,7 @@ DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8288
 """As the dev server of Inngest has it: what sends events there finds us in its place."""
 LEAST_KEEP_S = 3_600.0
+MOST_KEEP_S = 36_525 * 86_400.0
 NEVER = "never"
 MAX_PROCESSES = 1024
 MAX_SLOTS = 1024
@@ -252,8 +253,8 @@ def _kept(value: object) -> float | None:
         seconds = parse_duration(value) if isinstance(value, str | int | float) else -1.0
     except ValueError:
         seconds = -1.0
-    if seconds < LEAST_KEEP_S:
-        raise ValueError(f'has to be text like "7d", one hour or more, or "{NEVER}", not {shown(value)}')
+    if not LEAST_KEEP_S <= seconds <= MOST_KEEP_S:
+        raise ValueError(f'has to be text like "7d", one hour to 100 years, or "{NEVER}", not {shown(value)}')
     return seconds
 
 

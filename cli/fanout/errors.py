@@ -72,6 +72,10 @@ class JournalError(FanoutError):
 
     exit_code = 4
 
+    def without(self, place: object) -> str:
+        """The message for those who need not know where the journal is."""
+        return self.message.replace(f" `{place}`", "").replace(f"`{place}`", "it")
+
 
 class JournalBusyError(JournalError):
     """Another engine holds this journal."""

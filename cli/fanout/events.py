@@ -87,7 +87,7 @@ def build(name: str, data: str | None, source: str = "--data", limits: Limits = 
     def subject(field: str | None) -> str:
         return "`--name`" if field == "name" else f"`{source}`"
 
-    complaint = _name_complaint(name, limits)
+    complaint = name_complaint(name, limits)
     if complaint:
         raise EventError(f"{subject('name')} {complaint}")
     try:
@@ -255,7 +255,7 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def _name_complaint(value: object, limits: Limits) -> str | None:
+def name_complaint(value: object, limits: Limits = DEFAULT_LIMITS) -> str | None:
     if isinstance(value, str) and value.startswith(RESERVED_PREFIX):
         return f"begins with `{RESERVED_PREFIX}`, as only fanout's own events do"
     return _id_complaint(value, limits)
@@ -291,7 +291,7 @@ def _text_complaint(value: object, _limits: Limits) -> str | None:
 
 # What can be wrong with each field, worded to follow its name.
 _COMPLAINTS: dict[str, Callable[[object, Limits], str | None]] = {
-    "name": _name_complaint,
+    "name": name_complaint,
     "data": _object_complaint,
     "id": _id_complaint,
     "ts": _ts_complaint,

@@ -6,7 +6,7 @@ Times are integer milliseconds since 1970, UTC.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import msgspec
 
@@ -14,7 +14,15 @@ RESERVED_PREFIX = "fanout/"
 """Events whose names begin so are the engine's own."""
 
 
-class RunState(StrEnum):
+class _Known(StrEnum):
+    """Told apart from other mistakes: what a journal says is one of these, or the journal is damaged."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> NoReturn:
+        raise msgspec.ValidationError(f"{value!r} is no {cls.__name__}")
+
+
+class RunState(_Known):
     """A live run is queued, running or waiting; the other states are final."""
 
     QUEUED = "queued"
@@ -33,7 +41,7 @@ class RunState(StrEnum):
 FINAL_STATES = frozenset({RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED, RunState.SKIPPED})
 
 
-class StepState(StrEnum):
+class StepState(_Known):
     """`retrying` waits for its next attempt, `waiting` for a time, an event or other runs.
 
     `completed`, `failed` and `cancelled` (its run ended before it did) never change again.
@@ -47,7 +55,7 @@ class StepState(StrEnum):
     CANCELLED = "cancelled"
 
 
-class StepKind(StrEnum):
+class StepKind(_Known):
     """What a step does."""
 
     RUN = "run"

@@ -10,13 +10,21 @@ holds is stale and is dropped, so a lost worker's last words can't overwrite its
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from fanout.model import Failure, FunctionSpec, StepKind, StepState
 
 Envelope = tuple[str, str, int, str, str | None, str | None]
+Number = Annotated[int, Meta(ge=0, le=2**53)]
+"""Of calls, claims, attempts, places: what the journal can hold, with room to count on."""
+Moment = Annotated[int, Meta(ge=-62_135_596_800_000, le=253_402_300_799_999)]
+"""Milliseconds of the years 1 to 9999: what can be shown as a date."""
 HEADER = 4
+MAX_FRAME_BYTES = 1 << 30
+"""Nobody says more at once. A length beyond this is no length."""
 OUT_OF_MEMORY = 199
 """The exit code of a worker that ran out of memory."""
 
@@ -107,7 +115,7 @@ class SentEvent(msgspec.Struct, frozen=True, array_like=True):
     id: str
     is_id_given: bool
     name: str
-    ts: int | None
+    ts: Moment | None
     data: str
     user: str | None
     v: str | None
@@ -125,30 +133,32 @@ class LoadFailed(msgspec.Struct, frozen=True, array_like=True, tag=21):
 
     message: str
     hint: str | None
+    is_passing: bool = False
+    """The machine has no room for a worker now; said by the pool."""
 
 
 class StepRunning(msgspec.Struct, frozen=True, array_like=True, tag=22):
     """A step has been going for a while, or has a time limit: worth showing to people, and watching."""
 
-    claim: int
+    claim: Number
     key: str
     branch: str
-    position: int
-    started_at: int
+    position: Number
+    started_at: Moment
 
 
 class StepCompleted(msgspec.Struct, frozen=True, array_like=True, tag=23):
     """A step is done. `events` are sent with it, in the transaction that records it."""
 
-    claim: int
-    call: int
+    claim: Number
+    call: Number
     key: str
     branch: str
-    position: int
-    attempts: int
+    position: Number
+    attempts: Number
     output: str
-    started_at: int
-    ended_at: int
+    started_at: Moment
+    ended_at: Moment
     kind: StepKind = StepKind.RUN
     events: tuple[SentEvent, ...] = ()
 
@@ -156,30 +166,30 @@ class StepCompleted(msgspec.Struct, frozen=True, array_like=True, tag=23):
 class StepFailed(msgspec.Struct, frozen=True, array_like=True, tag=24):
     """An attempt of a step failed. A StepChanged says when it may be tried again, or that it may not."""
 
-    claim: int
+    claim: Number
     key: str
     branch: str
-    position: int
-    attempts: int
+    position: Number
+    attempts: Number
     failure: Failure
-    started_at: int
-    ended_at: int
+    started_at: Moment
+    ended_at: Moment
     is_retriable: bool
-    retry_after_ms: int | None
+    retry_after_ms: Number | None
     kind: StepKind = StepKind.RUN
 
 
 class Sleep(msgspec.Struct, frozen=True, array_like=True, tag=40):
     """Wait for a time."""
 
-    due_at: int
+    due_at: Moment
 
 
 class EventWait(msgspec.Struct, frozen=True, array_like=True, tag=41):
     """Wait for an event, until `due_at` at the latest. `match` is a path and the JSON text that has to be there."""
 
     event: str
-    due_at: int
+    due_at: Moment
     match: tuple[str, str] | None
     if_: str | None
 
@@ -189,14 +199,14 @@ class Invoke(msgspec.Struct, frozen=True, array_like=True, tag=42):
 
     function: str
     data: str
-    due_at: int | None
+    due_at: Moment | None
 
 
 class Map(msgspec.Struct, frozen=True, array_like=True, tag=43):
     """Wait for a run for each of the items, which follow in MapItems."""
 
     function: str
-    max_in_flight: int
+    max_in_flight: Annotated[int, Meta(ge=1, le=2**53)]
     is_collecting: bool
     """A failed item is a result like others; otherwise the first one fails the step and cancels the rest."""
 
@@ -207,20 +217,20 @@ Awaited = Sleep | EventWait | Invoke | Map
 class StepWaits(msgspec.Struct, frozen=True, array_like=True, tag=28):
     """A step waits. A StepChanged says what came of it."""
 
-    claim: int
+    claim: Number
     key: str
     branch: str
-    position: int
-    started_at: int
+    position: Number
+    started_at: Moment
     awaited: Awaited
 
 
 class MapItems(msgspec.Struct, frozen=True, array_like=True, tag=29):
     """The next items of a map: (data as JSON text, its key if it has one). `first` is the number of the first."""
 
-    claim: int
+    claim: Number
     key: str
-    first: int
+    first: Number
     items: tuple[tuple[str, str | None], ...]
     is_last: bool
 
@@ -228,20 +238,20 @@ class MapItems(msgspec.Struct, frozen=True, array_like=True, tag=29):
 class Parked(msgspec.Struct, frozen=True, array_like=True, tag=30):
     """All branches of an execution wait, for these steps. Nothing of it runs until a Resume."""
 
-    claim: int
+    claim: Number
     keys: tuple[str, ...]
 
 
 class Unpark(msgspec.Struct, frozen=True, array_like=True, tag=31):
     """A parked execution has something to do after all: code between steps has come to a step."""
 
-    claim: int
+    claim: Number
 
 
 class RunCompleted(msgspec.Struct, frozen=True, array_like=True, tag=25):
     """The function returned. `unreached` are recorded steps that it did not come to."""
 
-    claim: int
+    claim: Number
     output: str
     unreached: tuple[str, ...] = ()
 
@@ -249,16 +259,16 @@ class RunCompleted(msgspec.Struct, frozen=True, array_like=True, tag=25):
 class RunFailed(msgspec.Struct, frozen=True, array_like=True, tag=26):
     """The function raised: between its steps, or a StepError that it did not catch."""
 
-    claim: int
+    claim: Number
     failure: Failure
     is_retriable: bool
-    retry_after_ms: int | None
+    retry_after_ms: Number | None
 
 
 class RunEvicted(msgspec.Struct, frozen=True, array_like=True, tag=27):
     """The execution is over without a result."""
 
-    claim: int
+    claim: Number
 
 
 class Logged(msgspec.Struct, frozen=True, array_like=True):
@@ -270,9 +280,9 @@ class Logged(msgspec.Struct, frozen=True, array_like=True):
     run_id: str
     step: str | None
     """Whose own code it comes from; None is the code between steps."""
-    attempt: int
+    attempt: Number
     """How many attempts have failed before: of the step, or of the code between steps."""
-    at: int
+    at: Moment
     source: str
     """`stdout` or `stderr`, or the level of a record."""
     logger: str | None
@@ -310,6 +320,10 @@ def frame(messages: Sequence[ToWorker] | Sequence[ToEngine]) -> bytearray:
     return buffer
 
 
+class FrameError(Exception):
+    """What comes is no frame: whoever sends it does not speak our language."""
+
+
 class FrameReader:
     """Cuts a stream of bytes into the bodies of frames."""
 
@@ -317,14 +331,21 @@ class FrameReader:
         self._buffer = bytearray()
 
     def feed(self, data: bytes | memoryview) -> list[bytes]:
-        """The bodies that are complete with `data`; the rest is kept."""
+        """The bodies that are complete with `data`; the rest is kept.
+
+        Raises:
+            FrameError: a frame would be longer than any is.
+        """
         buffer = self._buffer
         buffer += data
         bodies = []
         start, size = 0, len(buffer)
         while size - start >= HEADER:
-            end = start + HEADER + int.from_bytes(buffer[start : start + HEADER], "big")
+            length = int.from_bytes(buffer[start : start + HEADER], "big")
+            end = start + HEADER + length
             if end > size:
+                if length > MAX_FRAME_BYTES:
+                    raise FrameError
                 break
             bodies.append(bytes(buffer[start + HEADER : end]))
             start = end

@@ -52,7 +52,7 @@ class Author:
         made = [self._function(f"f{number}", rng.choice([["e"], ["f"], ["e", "f"]]), 0) for number in range(count)]
         made += [self._function(f"c{number}", [], number + 1) for number in range(CHILDREN)]
         made.append(function("x", Step("x", takes_ms=3), on=["x"]))
-        made.append(function("rescue", Step("r"), on=[]))
+        made.append(function("rescue", Step("r"), on=rng.choice([[], [], ["fanout/function.failed"]])))
         if rng.random() < 0.3:
             made.append(function("listener", Step("l"), on=[rng.choice(["fanout/*", "fanout/function.finished"])]))
         return [self._limited(each) for each in made] if is_limited else made

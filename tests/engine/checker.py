@@ -42,25 +42,6 @@ def check(simulation: Simulation, *, cancelled: Container[int] = (), deaths: int
         check_sent(simulation, run.key)
 
 
-def check_loosely(simulation: Simulation, *, asked: Container[int]) -> None:
-    """As far as it can be foretold, when runs are cancelled (those that `asked` for it) and replayed, or time out."""
-    check_over(simulation)
-    check_history(simulation)
-    for run in runs_of(simulation):
-        made = simulation.functions[run.function]
-        if run.state == "cancelled":
-            assert run.key in asked or made.spec.cancel_on or _was_left(simulation, run), run
-        elif run.replay_of is not None:
-            steps = {each.key for each in steps_of(simulation, run.replay_of) if each.state == "completed"}
-            begun = {each.step for each in simulation.entries(What.BEGIN) if each.run == run.id}
-            assert not steps & begun
-        elif run.reason != "timed out":
-            check_run(simulation, run.key, made)
-        if run.replay_of is None:
-            check_children(simulation, run.key, made)
-            check_sent(simulation, run.key)
-
-
 def _was_left(simulation: Simulation, run: RunRow) -> bool:
     """Nobody waits for it any more: its parent was cancelled, or the map it belongs to has failed."""
     if run.parent is None:

@@ -145,7 +145,7 @@ class Acting(SteppingStrand):
 
     def _spend(self, ms: int, *, is_hidden: bool = False) -> Play:
         """In a task it awaits a timer; a thread is busy."""
-        timer = Timer((self.pool.clock() + ms) / 1000)
+        timer = Timer((self.pool.elapsed() + ms) / 1000)
         if self.is_async and not is_hidden:
             self.real.timers.add(cast("asyncio.TimerHandle", timer))
         yield ms

@@ -53,7 +53,8 @@ class CrashingJournal(SqliteJournal):
 
     def __init__(self, path: Path, simulation: Simulation) -> None:
         super().__init__(path)
-        self._execute("PRAGMA synchronous = off")  # No test here cuts the power.
+        if not simulation.can_lose_power:
+            self._execute("PRAGMA synchronous = off")
         self._simulation = simulation
 
     def recover(self) -> None:
@@ -94,6 +95,9 @@ class Simulation:
     Functions are those of one app, or `apps` has those of several. What is in `broken` can't be loaded, and what is in
     `deadly` kills the worker that loads it.
     """
+
+    pool_type: type[SimPool] = SimPool
+    can_lose_power = False
 
     def __init__(
         self,
@@ -138,8 +142,7 @@ class Simulation:
         self._deaths: Counter[tuple[str, str]] = Counter()
         self._serials = count(1)
         # Another process: an engine sees its own writes without looking.
-        self._sender = SqliteJournal(self.path)
-        self._sender._execute("PRAGMA synchronous = off")
+        self._sender = self._new_sender()
         self._journal: CrashingJournal | None = None
         self._idle = 0
         self._spins = 0
@@ -152,11 +155,8 @@ class Simulation:
                 self._journal.close()
             self.engines += 1
             self.bell = SimBell()
-            self.pool = SimPool(
-                self.clock, self.code, self.log, self.faults, slots=self._settings.slots,
-                loading=self._loading, broken=self.broken, deadly=self.deadly, watch=self._watch, lag=self._lag, deaths=self._deaths, serials=self._serials,
-            )  # fmt: skip
-            self._journal = CrashingJournal(self.path, self)
+            self.pool = self._new_pool()
+            self._journal = self._new_journal()
             try:
                 self.engine = Engine(
                     self._journal, self.pool, self.bell, self._settings, clock=self.clock, chance=self.chance.random
@@ -166,6 +166,20 @@ class Simulation:
             else:
                 self.engine.on_reloaded = self.reloaded.append
                 return
+
+    def _new_pool(self) -> SimPool:
+        return self.pool_type(
+            self.clock, self.code, self.log, self.faults, slots=self._settings.slots,
+            loading=self._loading, broken=self.broken, deadly=self.deadly, watch=self._watch, lag=self._lag, deaths=self._deaths, serials=self._serials,
+        )  # fmt: skip
+
+    def _new_journal(self) -> CrashingJournal:
+        return CrashingJournal(self.path, self)
+
+    def _new_sender(self) -> SqliteJournal:
+        sender = SqliteJournal(self.path)
+        sender._execute("PRAGMA synchronous = off")
+        return sender
 
     def close(self) -> None:
         assert self._journal is not None
@@ -262,6 +276,11 @@ class Simulation:
         self.request("replay", *runs, again=again)
 
     # Time.
+
+    def set_clock(self, ms: int) -> None:
+        """Somebody sets it, by so much."""
+        self.clock.advance(ms)
+        self.pool.clock_was_set(ms)
 
     def tick(self) -> bool:
         """One tick of the engine, or its end and a new one. Whether anything has happened."""

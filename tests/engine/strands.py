@@ -57,7 +57,7 @@ class _Loop:
         self._playing = playing
 
     def time(self) -> float:
-        return self._playing.worker.pool.clock() / 1000
+        return self._playing.worker.pool.elapsed() / 1000
 
     def call_soon(self, do: Callable[..., None], *arguments: object) -> None:
         self._playing.later(0, partial(do, *arguments))

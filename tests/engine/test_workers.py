@@ -314,6 +314,21 @@ def test_workers_that_always_die_while_they_load_end_the_engine(simulate: Simula
     assert simulation.pool.spawned == 2
 
 
+def test_workers_that_die_while_they_load_do_not_end_an_engine_that_has_had_the_code(simulate: Simulate) -> None:
+    """Somebody has killed them all, or the system has for want of memory: that passes."""
+    loading = [Loading.FINE, *[Loading.DIES] * 5]
+    simulation = simulate(function("a", Step("s", takes_ms=50, deaths=1)), loading=loading, processes=1)
+    simulation.send()
+    simulation.run(lambda: simulation.engine.load_errors != [])
+    (error,) = simulation.engine.load_errors
+    assert (error.message, error.hint) == (
+        "was killed by SIGSEGV while it loaded the modules\nlast\nwords", "it is tried again",
+    )  # fmt: skip
+    simulation.run(for_ms=10_000)
+    assert (simulation.states(), simulation.engine.load_errors) == ({1: "completed"}, [])
+    check(simulation)
+
+
 def test_code_that_can_not_be_loaded_ends_the_engine(simulate: Simulate) -> None:
     simulation = simulate(function("a", Step("s")), loading=[Loading.FAILS] * 9)
     simulation.send()

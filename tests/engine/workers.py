@@ -63,7 +63,7 @@ class SimWorker:
         """As it was when it was loaded."""
         self.desk = Desk(cast("Link", _Link(self)))
         self.executions: dict[int, Playing] = {}
-        self._results: dict[int, tuple[str, str, str]] = {}
+        self.results: dict[int, tuple[str, str, str]] = {}
 
     def post(self, message: ToEngine) -> None:
         self.pool.post(self.number, message)
@@ -75,7 +75,7 @@ class SimWorker:
 
     def call(self, number: int, playing: Playing, key: str, output: str, waiter: Waiter) -> None:
         self.desk.calls[number] = waiter
-        self._results[number] = playing.start.run_id, key, output
+        self.results[number] = playing.start.run_id, key, output
 
     def check_slots(self) -> None:
         going = [each for each in self.executions.values() if each.real.executing]
@@ -125,7 +125,7 @@ class SimWorker:
     def _wake(self, number: int) -> None:
         waiter = self.desk.calls.pop(number, None)
         if waiter is not None:
-            run, key, output = self._results.pop(number)
+            run, key, output = self.results.pop(number)
             self.pool.note(Entry(What.ACKNOWLEDGED, self.pool.clock(), run, key, output=output))
             waiter.wake()
 
@@ -175,6 +175,7 @@ class SimPool:
         self.spawned = 0
         self.arrived = 0
         self.timeout_ms = 0
+        self.set_by = 0
         self.sent: list[tuple[int, ToWorker]] = []
         self.said: list[tuple[int, ToEngine]] = []
         self._log = log
@@ -250,6 +251,17 @@ class SimPool:
         self.workers.clear()
 
     # The simulation's side.
+
+    def clock_was_set(self, ms: int) -> None:
+        """By so much. What goes on in workers, and on the way, takes as long as before."""
+        self.set_by += ms
+        self._agenda = [(at + ms, order, worker, do) for at, order, worker, do in self._agenda]
+        self._outbox = [(at + ms, order, arrival) for at, order, arrival in self._outbox]
+        self._last = {which: at + ms for which, at in self._last.items()}
+
+    def elapsed(self) -> int:
+        """A clock that nobody sets."""
+        return self.clock() - self.set_by
 
     def next_at(self) -> int | None:
         """When something happens in a worker, or arrives from one."""

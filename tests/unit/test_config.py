@@ -41,7 +41,7 @@ def test_the_defaults_are_filled_in(tmp_path: Path) -> None:
         apps=(App(id="shop", root=tmp_path, python=sys.executable, functions=("functions",)),),
         journal=tmp_path / ".fanout" / "journal.db",
         processes=usable_cpus(),
-        slots=32,
+        slots=64,
         park=5.0,
         dev_retry_delay=None,
     )

@@ -199,3 +199,17 @@ def test_a_folder_for_temporary_files_that_is_too_deep_is_not_used(
     assert Path(bell.path).exists()
     bell.close()
     assert not Path(bell.path).parent.exists()
+
+
+def test_an_engine_removes_what_killed_processes_have_left(folder: Path, follower: Follower) -> None:
+    for name in ("engine-1.sock", "follow-00-1.sock", "mine.sock"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as killed:
+            killed.bind(str(folder / name))
+    (folder / "engine-2.sock").write_text("a file of somebody")
+    with closing(Doorbell(folder)) as bell:
+        left = {path.name for path in folder.iterdir()}
+        assert left == {"mine.sock", "engine-2.sock", Path(follower.path).name, Path(bell.path).name}
+        assert follower.follow(bell.path)
+        bell.answer()
+        bell.tell_followers()
+        assert has_mail(follower)

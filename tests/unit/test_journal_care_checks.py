@@ -44,6 +44,7 @@ def whole(made: Filled) -> None:
     made.insert("tick", function="ticking", scheduled_at=NOW, run=10)
     made.run(11, "single", 1, "running", singleton="a")
     made.run(12, "single", 2, "completed", singleton="a")
+    made.run(13, "single", 2, "queued", singleton="a", replay_of=12)
 
 
 def run(key: int) -> str:

@@ -233,3 +233,16 @@ def test_a_place_that_cannot_be_locked_is_named(tmp_path: Path) -> None:
     with pytest.raises(JournalError) as raised:
         EngineLock(tmp_path / "file" / "below" / "journal.db")
     assert raised.value.message == f"the journal `{tmp_path}/file/below/journal.db` can't be locked: Not a directory"
+
+
+def test_it_is_known_whether_the_one_before_has_let_it_go(journal: Path) -> None:
+    with held_elsewhere(journal, "/an/address") as process:
+        process.kill()
+        process.wait()
+    lock = EngineLock(journal)
+    assert lock.follows_a_death
+    lock.announce("/an/address")
+    lock.release()
+    lock = EngineLock(journal)
+    assert not lock.follows_a_death
+    lock.release()

@@ -310,3 +310,7 @@ def test_a_null_that_was_returned_is_none_and_no_error() -> None:
 def test_there_is_as_much_room_as_the_engine_says(progress: tuple[int, int] | None, expected: int) -> None:
     step = RecordedStep("pay", "", StepState.WAITING, 1, None, None, None, progress, StepKind.MAP)
     assert room(step) == expected
+
+
+def test_more_in_flight_than_any_map_has_items_is_as_many_as_there_can_be() -> None:
+    assert mapped([], max_in_flight=10**30).request.max_in_flight == 2**31

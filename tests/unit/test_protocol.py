@@ -70,6 +70,9 @@ from fanout.protocol import (
 
 numbers = st.integers(0, 2**63 - 1)
 maybe_number = st.none() | numbers
+# What a worker may say: of an amount, and of a time as well.
+amounts = st.integers(1, 2**47)
+maybe_amount = st.none() | amounts
 texts = st.text(max_size=20)
 maybe_text = st.none() | texts
 some_texts = st.lists(texts, max_size=3).map(tuple)
@@ -87,7 +90,7 @@ recorded_steps = st.builds(
     st.none() | st.tuples(numbers, numbers),
     kinds,
 )
-sent_events = st.builds(SentEvent, texts, st.booleans(), texts, maybe_number, texts, maybe_text, maybe_text)
+sent_events = st.builds(SentEvent, texts, st.booleans(), texts, maybe_amount, texts, maybe_text, maybe_text)
 envelopes = st.tuples(texts, texts, numbers, texts, maybe_text, maybe_text)
 delays = st.floats(0, 1e9)
 specs = st.builds(
@@ -129,10 +132,10 @@ specs = st.builds(
 )
 
 AWAITED: dict[type[Any], st.SearchStrategy[Any]] = {
-    Sleep: st.builds(Sleep, numbers),
-    EventWait: st.builds(EventWait, texts, numbers, st.none() | st.tuples(texts, texts), maybe_text),
-    Invoke: st.builds(Invoke, texts, texts, maybe_number),
-    Map: st.builds(Map, texts, numbers, st.booleans()),
+    Sleep: st.builds(Sleep, amounts),
+    EventWait: st.builds(EventWait, texts, amounts, st.none() | st.tuples(texts, texts), maybe_text),
+    Invoke: st.builds(Invoke, texts, texts, maybe_amount),
+    Map: st.builds(Map, texts, amounts, st.booleans()),
 }
 FOR_WORKERS: dict[type[Any], st.SearchStrategy[Any]] = {
     Load: st.builds(Load, texts, some_texts, numbers),
@@ -155,44 +158,44 @@ FOR_WORKERS: dict[type[Any], st.SearchStrategy[Any]] = {
 FOR_ENGINE: dict[type[Any], st.SearchStrategy[Any]] = {
     Described: st.builds(Described, st.lists(specs, max_size=2).map(tuple), texts),
     LoadFailed: st.builds(LoadFailed, texts, maybe_text),
-    StepRunning: st.builds(StepRunning, numbers, texts, texts, numbers, numbers),
+    StepRunning: st.builds(StepRunning, amounts, texts, texts, amounts, amounts),
     StepCompleted: st.builds(
         StepCompleted,
-        numbers,
-        numbers,
+        amounts,
+        amounts,
         texts,
         texts,
-        numbers,
-        numbers,
+        amounts,
+        amounts,
         texts,
-        numbers,
-        numbers,
+        amounts,
+        amounts,
         kinds,
         st.lists(sent_events, max_size=3).map(tuple),
     ),
     StepFailed: st.builds(
         StepFailed,
-        numbers,
+        amounts,
         texts,
         texts,
-        numbers,
-        numbers,
+        amounts,
+        amounts,
         failures,
-        numbers,
-        numbers,
+        amounts,
+        amounts,
         st.booleans(),
-        maybe_number,
+        maybe_amount,
         kinds,
     ),
-    StepWaits: st.builds(StepWaits, numbers, texts, texts, numbers, numbers, st.one_of(list(AWAITED.values()))),
+    StepWaits: st.builds(StepWaits, amounts, texts, texts, amounts, amounts, st.one_of(list(AWAITED.values()))),
     MapItems: st.builds(
-        MapItems, numbers, texts, numbers, st.lists(st.tuples(texts, maybe_text), max_size=4).map(tuple), st.booleans()
+        MapItems, amounts, texts, amounts, st.lists(st.tuples(texts, maybe_text), max_size=4).map(tuple), st.booleans()
     ),
-    Parked: st.builds(Parked, numbers, some_texts),
-    Unpark: st.builds(Unpark, numbers),
-    RunCompleted: st.builds(RunCompleted, numbers, texts, some_texts),
-    RunFailed: st.builds(RunFailed, numbers, failures, st.booleans(), maybe_number),
-    RunEvicted: st.builds(RunEvicted, numbers),
+    Parked: st.builds(Parked, amounts, some_texts),
+    Unpark: st.builds(Unpark, amounts),
+    RunCompleted: st.builds(RunCompleted, amounts, texts, some_texts),
+    RunFailed: st.builds(RunFailed, amounts, failures, st.booleans(), maybe_amount),
+    RunEvicted: st.builds(RunEvicted, amounts),
 }
 to_worker = st.lists(st.one_of(list(FOR_WORKERS.values())), max_size=4)
 to_engine = st.lists(st.one_of(list(FOR_ENGINE.values())), max_size=4)

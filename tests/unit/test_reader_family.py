@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -324,6 +324,10 @@ def test_a_journal_of_fifty_thousand_children_is_not_read_while_the_parent_waits
 
 def _steps_of(reader: JournalReader, watched: Watched) -> int:
     """How many steps SQLite's virtual machine takes, which unlike time is the same on any machine."""
+    return _steps_taken(reader, lambda: reader.progress(watched))
+
+
+def _steps_taken(reader: JournalReader, look: Callable[[], Progress]) -> int:
     steps = 0
 
     def count() -> bool:
@@ -334,7 +338,7 @@ def _steps_of(reader: JournalReader, watched: Watched) -> int:
     connection: apsw.Connection = reader._connection
     connection.set_progress_handler(count, 1)
     try:
-        reader.progress(watched)
+        look()
     finally:
         connection.set_progress_handler(None)
     return steps
@@ -398,3 +402,47 @@ def test_what_waits_goes_on_at_the_first_of_its_times(
         journal.step(2, f"nap {number}", "waiting", "sleep", due_at=due_at)
     with journal.reader() as reader:
         assert reader.goes_on_at(GO) == at
+
+
+# Whoever looks again and again.
+
+
+def test_following_says_the_same_as_progress_while_runs_end_in_any_order(journal: Filled) -> None:
+    for event in range(1, 6):
+        journal.event(event)
+        journal.run(2 * event, "order", event, "queued")
+        journal.run(2 * event + 1, "audit", event, "queued")
+    watched = Watched(1, 5)
+    with journal.reader() as reader:
+        look = reader.following(watched)
+        for run in (3, 2, 7, 6, 5, 4, 11, 8, 10):
+            journal.execute("UPDATE run SET state = 'completed', ended_at = 5 WHERE key = ?", run)
+            assert look() == reader.progress(watched)
+            assert not look().is_over()
+        journal.execute("UPDATE run SET state = 'failed', ended_at = 5 WHERE key = 9")
+        assert look() == reader.progress(watched)
+        assert look().is_over()
+        assert look().counts == {RunState.COMPLETED: 9, RunState.FAILED: 1}
+
+
+def test_following_goes_on_to_what_the_runs_have_caused(orders: Filled) -> None:
+    with orders.reader() as reader:
+        look = reader.following(GO)
+        assert look() == reader.progress(GO)
+        orders.execute("UPDATE run SET state = 'running', ended_at = NULL WHERE key = 6")
+        assert not look().is_over()
+        orders.execute("UPDATE run SET state = 'completed', ended_at = 5 WHERE key = 6")
+        assert look().is_over()
+
+
+def test_what_is_over_is_not_counted_again(journal: Filled) -> None:
+    journal.execute("BEGIN")
+    for event in range(1, 1_001):
+        journal.event(event)
+        journal.run(event, "order", event, "completed" if event < 1_000 else "queued")
+    journal.execute("COMMIT")
+    with JournalReader(journal.path) as reader:
+        look = reader.following(Watched(1, 1_000))
+        first, second = (_steps_taken(reader, look) for _ in range(2))
+        assert look().counts == {RunState.COMPLETED: 999, RunState.QUEUED: 1}
+    assert second < first / 20

@@ -43,7 +43,7 @@ functions = [
 # Worker processes, 1 to 1024. Left out, one for each CPU.
 #processes = 4
 # Runs that one worker process executes at once, 1 to 1024.
-#slots = 32
+#slots = 64
 
 # While developing, wait this long before each retry instead of the function's own backoff; `fanout serve` never does.
 [dev]

@@ -148,11 +148,11 @@ def test_of_many_functions_the_rest_are_told_as_one(journal: Filled, browser: Te
 
 def test_an_engine_is_seen_and_files_have_sizes(journal: Filled, browser: TestClient, config: Config) -> None:
     journal.event(1)
-    assert browser.get("/health").json() == {"status": "ok", "engine": False, "journal": True}
+    assert browser.get("/health").json() == {"status": "ok", "engine": False, "journal": True, "problem": None}
     lock = EngineLock(config.journal)
     try:
         values = values_of(browser)
-        assert browser.get("/health").json() == {"status": "ok", "engine": True, "journal": True}
+        assert browser.get("/health").json() == {"status": "ok", "engine": True, "journal": True, "problem": None}
     finally:
         lock.release()
     assert value(values, "fanout_engine_up") == 1
@@ -164,6 +164,8 @@ def test_a_journal_that_can_not_be_read_is_no_health(tmp_path: Path) -> None:
     config.journal.parent.mkdir()
     config.journal.write_bytes(b"this is no journal" * 1_000)
     with client_of(config) as client:
-        assert client.get("/health").json() == {"status": "failing", "engine": False, "journal": False}
+        assert client.get("/health").json() == {
+            "status": "failing", "engine": False, "journal": False, "problem": "it is not a fanout journal",
+        }  # fmt: skip
         assert client.get("/health").status_code == 503
         assert client.get("/metrics").status_code == 503

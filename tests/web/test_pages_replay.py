@@ -87,6 +87,7 @@ def test_if_other_runs_are_meant_by_now_the_new_plan_comes_first(past: Config, b
     ("query", "said"),
     [
         ("rate=fast", "is no rate"),
+        ("rate=1/9999999999999w", "is no rate"),
         ("limit=0", "is no number of runs"),
         ("since=soon", "is no time"),
         ("status=running", "be replayed"),

@@ -68,6 +68,7 @@ def test_an_id_of_ones_own_and_a_delay(past: Config, browser: TestClient) -> Non
         ("data", "[1]", "has to be an object"),
         ("id", "x" * 300, "at most 256"),
         ("delay", "soon", "`delay soon` is no time"),
+        ("delay", "9" * 306 + "d", "is no time"),
         ("delay", "1900-01-01T00:00", "its time"),
     ],
 )

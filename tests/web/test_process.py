@@ -203,3 +203,14 @@ def test_alone_it_listens_where_it_is_told_and_ends_at_ctrl_c(config: Config) ->
     finally:
         alone.kill()
         alone.communicate()
+
+
+def test_with_patience_a_port_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(UsageError, match="is in use by another program"):
+            process.listening_socket("127.0.0.1", port)
+        monkeypatch.setattr("fanout.web.process.time.sleep", lambda _: holder.close())
+        process.listening_socket("127.0.0.1", port, patience_s=60).close()

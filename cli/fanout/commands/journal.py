@@ -175,7 +175,7 @@ def _configured(settings: Config) -> Keep:
 
 
 def _kept(option: str, said: str | None, otherwise: int | None) -> int | None:
-    from fanout.config import LEAST_KEEP_S, NEVER  # lazy: as above
+    from fanout.config import LEAST_KEEP_S, MOST_KEEP_S, NEVER  # lazy: as above
     from fanout.durations import parse_duration
 
     if said is None or said == NEVER:
@@ -184,6 +184,6 @@ def _kept(option: str, said: str | None, otherwise: int | None) -> int | None:
         seconds = parse_duration(said)
     except ValueError:
         seconds = -1.0
-    if seconds < LEAST_KEEP_S:
-        raise UsageError(f"`{option} {said}` can't be", hint=f"write `7d`, one hour or more, or `{NEVER}`")
+    if not LEAST_KEEP_S <= seconds <= MOST_KEEP_S:
+        raise UsageError(f"`{option} {said}` can't be", hint=f"write `7d`, one hour to 100 years, or `{NEVER}`")
     return round(seconds * 1000)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,14 +17,21 @@ from fanout.commands.loading import LoadWarnings, without_code
 from fanout.commands.main import take_early_engine
 from fanout.commands.options import ConfigPath
 from fanout.commands.project import project
+from fanout.commands.recovering import Recovery
 from fanout.commands.text import count, printable
 from fanout.config import MAX_PORT, Config
 from fanout.engine.local import LocalEngine
 from fanout.engine.notify import Supervisor
+from fanout.errors import JournalError
 from fanout.journal.sqlite_reader import JournalReader
+
+if TYPE_CHECKING:
+    from fanout.web.process import WebProcess
 
 GRACE_S = 25.0
 """Most that start us kill us 30 seconds after they have asked us to stop, or later."""
+_PORT_PATIENCE_S = 5.0
+"""So long the web process of an engine that was killed may take to end, and let the port go."""
 
 
 def register(app: typer.Typer, help_: str) -> None:
@@ -57,32 +64,41 @@ def serve(
         own = take_early_engine() or LocalEngine(settings)
         # The engine is closed before the web process is: whoever sends an event in the meantime gets a true answer.
         web = stack.enter_context(ExitStack())
-        stack.enter_context(own)
-        own.pool.on_output = lambda line: say(printable(line))
+        engines = stack.enter_context(ExitStack())
+        engines.enter_context(_heard(own))
         engine = own.open(is_development=False)
-        look, place = (_nothing, "") if no_web else _open_web(settings, host, port, web)
+        site = (
+            None if no_web else _open_web(settings, host, port, web, _PORT_PATIENCE_S if own.follows_a_death else 0.0)
+        )
         own.load()
+        # The link has the token in it, if there is one: that is for who sits here, and for no file.
+        place = "" if site is None else f" at {site.link if sys.stderr.isatty() else site.url}"
         serving = f"serving {count(len(engine.functions), 'function')} of {_named(settings)}"
         say(f"{serving}{place}; Ctrl-C stops", is_for_people_here=True)
         with JournalReader(settings.journal, redact=settings.redact) as reader:
             for line in without_code(reader):
                 say(f"hint: {line}")
-        stopping = waiting.Stopping(own, say, grace_s=grace)
-        warnings = LoadWarnings(engine)
         supervisor.ready(serving)
-        has_said = False
 
-        def tell() -> None:
-            nonlocal has_said
+        def look() -> None:
             supervisor.look()
-            look()
-            stopping.look()
-            warnings.tell()
-            if engine.is_stopping and not has_said:
-                has_said = True
-                supervisor.stopping(f"stopping: {count(engine.executing, 'run')} at work")
+            if site is not None:
+                site.look()
 
-        own.run(lambda: False, on_tick=tell, grace_s=grace)
+        def tell(error: JournalError | None) -> None:
+            said = None if error is None else error.without(settings.journal)
+            supervisor.status(serving if said is None else said)
+            if site is not None:
+                site.tell(said)
+
+        recovery = Recovery(lambda: _heard(LocalEngine(settings)), engines, say=say, tell=tell, look=look)
+        while True:
+            try:
+                _run(own, look, supervisor, grace)
+            except JournalError as error:
+                own = recovery.replace(error)
+            else:
+                break
         # Who was asked to stop and has stopped has done what it should: 0, also to those who restart what has failed.
         code = 0 if own.stopped_by == signal.SIGTERM else 130
     say("stopped; what was left goes on next time")
@@ -93,12 +109,30 @@ def _named(settings: Config) -> str:
     return ", ".join(f"`{app.id}`" for app in settings.apps)
 
 
-def _nothing() -> None:
-    """Stands for looking after a web process where there is none."""
+def _heard(own: LocalEngine) -> LocalEngine:
+    own.pool.on_output = lambda line: say(printable(line))
+    return own
 
 
-def _open_web(settings: Config, host: str | None, port: int | None, stack: ExitStack) -> tuple[Callable[[], None], str]:
-    """What is to be called with each tick, and what is said of the place."""
+def _run(own: LocalEngine, look: Callable[[], None], supervisor: Supervisor, grace: float) -> None:
+    engine = own.engine
+    stopping = waiting.Stopping(own, say, grace_s=grace)
+    warnings = LoadWarnings(engine)
+    has_said = False
+
+    def tell() -> None:
+        nonlocal has_said
+        look()
+        stopping.look()
+        warnings.tell()
+        if engine.is_stopping and not has_said:
+            has_said = True
+            supervisor.stopping(f"stopping: {count(engine.executing, 'run')} at work")
+
+    own.run(lambda: False, on_tick=tell, grace_s=grace)
+
+
+def _open_web(settings: Config, host: str | None, port: int | None, stack: ExitStack, patience_s: float) -> WebProcess:
     from fanout.web.process import WebProcess  # lazy: not everybody wants it
 
     web = WebProcess(
@@ -106,10 +140,10 @@ def _open_web(settings: Config, host: str | None, port: int | None, stack: ExitS
         host=host or settings.host,
         port=settings.port if port is None else port,
         on_line=lambda line: say(printable(line)),
+        patience_s=patience_s,
     )
     stack.callback(web.close)
-    # The link has the token in it, if there is one: that is for who sits here, and for no file.
-    return web.look, f" at {web.link if sys.stderr.isatty() else web.url}"
+    return web
 
 
 @contextmanager

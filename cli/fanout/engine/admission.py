@@ -26,7 +26,6 @@ from fanout.model import (
     EventTrigger,
     FunctionSpec,
     Overlap,
-    Trigger,
 )
 
 RATE_LIMIT = "rate limit"
@@ -45,7 +44,7 @@ class Admission:
     def admit(self, tick: Tick, spec: FunctionSpec, event: StoredEvent, now: int, *, is_echo: bool = False) -> None:
         """Whatever becomes of it is part of this tick's transaction. `is_echo`: see the schema."""
         rules = spec.flow
-        if not any(_matches(trigger, event) for trigger in spec.triggers):
+        if not _is_for(spec, event):
             return
         if rules == NO_RULES:
             self._runs.new(tick, spec, event, now, is_echo=is_echo)
@@ -235,8 +234,11 @@ class Admission:
             self._runs.make_ready(tick, ready, now)
 
 
-def _matches(trigger: Trigger, event: StoredEvent) -> bool:
-    return isinstance(trigger, EventTrigger) and trigger.listens_to(event.name) and _holds(trigger.if_, event)
+def _is_for(spec: FunctionSpec, event: StoredEvent) -> bool:
+    for trigger in spec.triggers:
+        if isinstance(trigger, EventTrigger) and trigger.listens_to(event.name) and _holds(trigger.if_, event):
+            return True
+    return False
 
 
 def _holds(condition: str | None, event: StoredEvent) -> bool:

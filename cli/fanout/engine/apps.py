@@ -207,8 +207,8 @@ class Apps:
         app.functions = functions
         app.is_known, app.is_stale, app.is_pending, app.candidate = True, False, False, None
 
-    def failed(self, worker: int, error: LoadError, now: int) -> bool:
-        """The code can't be loaded.
+    def failed(self, worker: int, error: LoadError, now: int, *, is_passing: bool = False) -> bool:
+        """The code can't be loaded. `is_passing`: only now, and not for a fault of its own.
 
         Raises:
             LoadError: nothing else can be done: there is no other app, no worker that has the code, and no reload.
@@ -217,9 +217,9 @@ class Apps:
         if app is None or worker not in app.loading:
             return False
         app.loading.discard(worker)
-        return self._fail(app, worker, error, now)
+        return self._fail(app, worker, error, now, is_passing=is_passing and app.is_known)
 
-    def _fail(self, app: _App, worker: int, error: LoadError, now: int) -> bool:
+    def _fail(self, app: _App, worker: int, error: LoadError, now: int, *, is_passing: bool = False) -> bool:
         app.error = self._of(app, error)
         app.failures += 1
         pause_ms = LOAD_AGAIN_MS
@@ -232,7 +232,7 @@ class Apps:
             app.said = str(error)
             app.is_pending = True
             app.candidate = None if is_asked else app.candidate
-        elif not self.loadable():
+        elif not is_passing and not self.loadable():
             raise app.error
         app.grow_after = now + pause_ms
         was_known, app.is_known = app.is_known, True
@@ -251,6 +251,8 @@ class Apps:
     def lost_while_loading(self, worker: int, lost: Lost, now: int) -> bool:
         """A worker died before it could say anything: another is started, and after two the code can't be loaded.
 
+        If it could be before, that may pass: they were killed by somebody, or there is no memory.
+
         Raises:
             LoadError: as `failed`.
         """
@@ -263,11 +265,12 @@ class Apps:
         if app.deaths < MAX_LOAD_DEATHS and worker != app.candidate:
             return False
         tail = "\n".join(lost.tail)
-        hint = None
+        is_passing = app.is_known and not app.is_stale and not self._has_reloads
+        hint = "it is tried again" if is_passing else None
         if any("No module named fanout" in line.replace("'", "") for line in lost.tail):
             hint = "install fanout in the environment of `python`"
         error = LoadError(f"{lost.reason} while it loaded the modules\n{tail}".rstrip(), hint=hint)
-        return self._fail(app, worker, error, now)
+        return self._fail(app, worker, error, now, is_passing=is_passing)
 
     def lost_last(self, app_id: str, now: int) -> None:
         """The last worker that had the code is gone: what others could not load may be mended."""

@@ -7,6 +7,7 @@ from typing import assert_never
 
 from fanout.core import retry
 from fanout.core.blame import Blame, blame
+from fanout.engine import trust
 from fanout.engine.children import Children
 from fanout.engine.deadlines import Deadlines, Killed
 from fanout.engine.parking import Parking
@@ -38,6 +39,11 @@ from fanout.protocol import (
     Unpark,
 )
 
+# A union of classes would be made anew for each message.
+_OF_STEPS = (StepRunning, StepCompleted, StepFailed)
+_WORDS_ON_STEPS = (*_OF_STEPS, StepWaits)
+_LAST_WORDS = (RunCompleted, RunFailed, RunEvicted)
+
 
 class Attempts:
     """Decides on the executions of a roster. `retry_delay_ms` replaces every backoff, in development."""
@@ -66,25 +72,33 @@ class Attempts:
         self._deadlines = deadlines
         self._retry_delay_ms = retry_delay_ms
         self._chance = chance
+        self._distrusted: dict[int, str] = {}
+        """Workers that are being killed for what they have said."""
 
     def have(self, *, retry_delay_ms: int | None) -> None:
         """From now on this replaces every backoff."""
         self._retry_delay_ms = retry_delay_ms
 
-    def hear(self, tick: Tick, message: FromExecution, now: int) -> None:
-        """A worker's message. Under a claim that is not held any more it is stale, and nothing happens."""
+    def hear(self, tick: Tick, worker: int, message: FromExecution, now: int) -> None:
+        """A worker's message. Under a claim that it does not hold any more it is stale, and nothing happens."""
         active = self._roster.active.get(message.claim)
-        if active is None:
+        if active is None or active.worker != worker or worker in self._distrusted:
             return
-        if isinstance(message, StepRunning | StepCompleted | StepFailed):
+        if (wrong := trust.complaint(active, message)) is not None:
+            self._distrusted[worker] = wrong
+            tick.condemned.append((worker, wrong))
+            return
+        if isinstance(message, _OF_STEPS):
             self._deadlines.hear(active, message)
         if not active.is_final:
+            if (active.waits or tick.writes.tried) and isinstance(message, _WORDS_ON_STEPS):
+                _replace(tick, active, message)
             self._decide(tick, active, message, now)
-        if isinstance(message, RunCompleted | RunFailed | RunEvicted):
+        if isinstance(message, _LAST_WORDS):
             self._roster.end(active)
             self._timers.add(active.deadline_at)  # From here on only the journal knows it.
 
-    def _decide(self, tick: Tick, active: Active, message: FromExecution, now: int) -> None:  # noqa: C901 - one case a message
+    def _decide(self, tick: Tick, active: Active, message: FromExecution, now: int) -> None:  # noqa: C901, PLR0912 - one case a message
         match message:
             case StepCompleted():
                 self._complete_step(tick, active, message, now)
@@ -107,7 +121,8 @@ class Attempts:
                 if not active.is_parked:
                     tick.requeue(active)
             case StepRunning():
-                tick.step_running(active, message)
+                if message.key not in active.waits:  # Else it has failed meanwhile, and is to be tried again.
+                    tick.step_running(active, message)
             case _:
                 assert_never(message)
 
@@ -115,6 +130,7 @@ class Attempts:
         if active.has_maps:
             self._children.replaced(tick, active, step.key)
         tick.step_completed(active, step)
+        active.over.add(step.key)
         origin = active.run.key
         for sent in step.events:
             ts = now if sent.ts is None else sent.ts
@@ -123,6 +139,7 @@ class Attempts:
             )
 
     def _begin_wait(self, tick: Tick, active: Active, step: StepWaits, now: int) -> None:
+        active.known.add(step.key)
         if active.has_maps:
             self._children.replaced(tick, active, step.key)
         match step.awaited:
@@ -148,6 +165,7 @@ class Attempts:
         due_at = self._next_try(active.spec, failed.attempts - 1, failed, now)
         tick.step_failed(active, failed, now, due_at=due_at)
         if due_at is None:
+            active.over.add(failed.key)
             tick.changed.append((active, failed.key))
         else:
             active.waits[failed.key] = due_at
@@ -185,6 +203,9 @@ class Attempts:
 
         What was parked there waits in the journal as before.
         """
+        wrong = self._distrusted.pop(worker, None)
+        if wrong is not None:
+            lost = lost._replace(reason=f"worker {worker} was ended because it {wrong}")
         was_killed = worker in self._deadlines.killed
         killed = self._deadlines.killed.pop(worker, None)
         executing, parked = self._roster.leave(worker)
@@ -229,3 +250,15 @@ class Attempts:
             tick.requeue(active)
         else:
             self._runs.end(tick, active, RunState.FAILED, now, reason="crashed", failure=failure)
+
+
+def _replace(tick: Tick, active: Active, step: StepRunning | StepCompleted | StepFailed | StepWaits) -> None:
+    """If this step waited for something, the code has been edited, and it is another one now: that is over."""
+    where = active.run.key, step.key
+    if tick.writes.tried and where in tick.writes.tried:
+        tick.writes.tried.remove(where)
+    if step.key in active.waits and not isinstance(step, StepRunning):
+        del active.waits[step.key]
+        tick.resolved.add(where)
+        if not (isinstance(step, StepWaits) and isinstance(step.awaited, EventWait)):
+            tick.writes.heard.append(where)

@@ -164,7 +164,7 @@ class Children:
         self._forget(tick, row)
         tick.resolved.add(where)
         tick.writes.gathered.append((now, *where))
-        self._waits.wake(tick, *where, now)
+        self._waits.wake(tick, *where, now, is_over=True)
         return True
 
     # The numbers.

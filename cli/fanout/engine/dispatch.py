@@ -18,6 +18,7 @@ from fanout.model import FunctionSpec, StepKind, StepState
 from fanout.protocol import Resume, Start, StepChanged
 
 _TIMED = (StepKind.RUN, StepKind.SLEEP)
+_OVER = (StepState.COMPLETED, StepState.FAILED, StepState.CANCELLED)
 
 
 class Dispatch:
@@ -98,7 +99,7 @@ class Dispatch:
             self._discard(tick.discarded)
         for permit in tick.permits:
             self._queue.wake(permit)
-        for function in tick.over:
+        for function in sorted(tick.over):
             self._queue.wake_all(TickBefore(function))
         for function in tick.unpaused:
             self._limits.unpause(function)
@@ -137,7 +138,9 @@ class Dispatch:
         self._start_queued(tick, now)
         self._start_suspects(tick, now)
         while self._roster.opened:
-            self._queue.wake_all(FreeSlot(self._roster.opened.pop()))
+            app = min(self._roster.opened)
+            self._roster.opened.discard(app)
+            self._queue.wake_all(FreeSlot(app))
             self._start_queued(tick, now)
             self._start_suspects(tick, now)
 
@@ -185,6 +188,8 @@ class Dispatch:
         steps = () if run.is_fresh else self._journal.steps(run.key)
         batch = () if run.is_fresh else self._journal.events_of(run.key)
         if steps:
+            active.known = {step.key for step in steps if step.progress is not None}
+            active.over = {step.key for step in steps if step.state in _OVER}
             # Whether such a step may end at any time, or not before its own, is known for retries and sleeps only.
             active.waits = {
                 step.key: step.due_at if step.due_at is not None and step.kind in _TIMED else 0

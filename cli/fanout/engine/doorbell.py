@@ -53,11 +53,26 @@ def _is_too_long(path: str) -> bool:
     return len(os.fsencode(path)) > _MAX_PATH_BYTES
 
 
+def _remove_dead(folder: Path) -> None:
+    """Who is killed leaves its socket's path. Who binds one just now may be taken for dead: it looks by itself, too."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
+        for path in (*folder.glob("engine-*.sock"), *folder.glob("follow-*.sock")):
+            try:
+                asking.connect(str(path))
+            except ConnectionRefusedError:  # A file that is no socket refuses, too.
+                with suppress(OSError):
+                    if path.is_socket():
+                        path.unlink()
+            except OSError:
+                continue  # It is too long, or gone.
+
+
 class Doorbell(_Mailbox):
     """The engine's side."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, "engine")
+        _remove_dead(folder)
         self._followers: dict[str, float] = {}
 
     def answer(self) -> bool:
@@ -96,10 +111,13 @@ class Follower(_Mailbox):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, f"follow-{os.urandom(4).hex()}")
 
-    def follow(self, address: str) -> None:
-        """Ask the engine to be told, for the next few seconds. It also wakes the engine."""
-        with suppress(OSError):
+    def follow(self, address: str) -> bool:
+        """Ask the engine to be told, for the next few seconds. It also wakes the engine. False: nobody is there."""
+        try:
             self.socket.sendto(_FOLLOW, address)
+        except OSError:
+            return False
+        return True
 
     def wait(self, timeout_s: float) -> None:
         """Until the engine says something, or the time is over."""

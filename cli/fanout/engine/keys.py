@@ -29,6 +29,8 @@ def singleton_of(spec: FunctionSpec, event: StoredEvent) -> str | None:
 def partition_of(spec: FunctionSpec, event: StoredEvent, *, is_sequence: bool = False) -> str:
     """Where a run for this event is in the queue. See `flow.partition`."""
     rules = spec.flow
+    if not (rules.concurrency or rules.throttle or is_sequence):
+        return ""
     keys = [key_of(rule.key, event) for rule in rules.concurrency]
     throttled = None if rules.throttle is None else key_of(rules.throttle.key, event)
     return flow.partition(keys, throttled, is_sequence=is_sequence)

@@ -63,7 +63,8 @@ class Limits:
         self._places: dict[tuple[str, str], tuple[tuple[Place, int], ...]] = {}
         self.paused: set[str] = set(journal.paused())
         self._granted: dict[Permit, _Grant] = {}
-        self._asked: set[Permit] = set()
+        self._asked: dict[Permit, None] = {}
+        """In the order in which they were: each is then decided on, and woken, in its turn."""
         self._not_before: dict[Permit, int] = {}
         self._forgotten: list[tuple[int, Permit]] = []
         """When what is known of a permit means nothing any more."""
@@ -127,7 +128,10 @@ class Limits:
 
     def full_place(self, run: Keyed) -> Place | None:
         """The first of its places that has no room."""
-        return next((place for place, limit in self._places_of(run) if not self._has_room(place, limit)), None)
+        for place, limit in self._places_of(run):
+            if not self._has_room(place, limit):
+                return place
+        return None
 
     def _has_room(self, place: Place, limit: int) -> bool:
         return len(self._held.get(place, ())) < limit
@@ -138,21 +142,18 @@ class Limits:
         shut = self.shut(run)
         if shut is not None or run.started_at is not None:
             return shut
-        if self._is_behind(run):
+        if flow.is_sequence(run.partition) and self._journal.has_begun(run.function, TICKS):
             return TickBefore(run.function)
         return None if self._functions[run.function].flow.throttle is None else self._throttled(run)
 
     def shut(self, partition: Keyed) -> Obstacle | None:
-        if partition.function in self.paused and not flow.is_begun(partition.partition):
+        if self.paused and partition.function in self.paused and not flow.is_begun(partition.partition):
             return Paused(partition.function)
         full = self.full_place(partition)
         if full is not None:
             return full
         app = self._functions[partition.function].app
         return None if self._has_slot(app) else FreeSlot(app)
-
-    def _is_behind(self, run: Keyed) -> bool:
-        return flow.is_sequence(run.partition) and self._journal.has_begun(run.function, TICKS)
 
     # Throttles.
 
@@ -167,7 +168,7 @@ class Limits:
         at = self._not_before.get(permit)
         if at is not None and at > self._now:
             return Until(at, permit)
-        self._asked.add(permit)
+        self._asked[permit] = None
         return permit
 
     def spend(self, run: QueuedRun) -> Permit | None:

@@ -9,6 +9,7 @@ import gc
 import signal
 import time
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext, suppress
 from enum import Enum
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from fanout.config import Config
 from fanout.engine.lock import EngineLock
 from fanout.engine.pool import Codebase, LocalPool
+from fanout.errors import JournalError
 from fanout.protocol import Load
 
 if TYPE_CHECKING:
@@ -110,7 +112,12 @@ class LocalEngine:
         from fanout.journal.sqlite_logs import SqliteLogs
 
         self._journal = journal = SqliteJournal(self.config.journal)
-        self._bell = bell = Doorbell(self.config.journal.parent)
+        try:
+            self._bell = bell = Doorbell(self.config.journal.parent)
+        except OSError as error:
+            raise JournalError(
+                f"the folder of the journal `{self.config.journal}` can't be written: {error.strerror}"
+            ) from None
         self.pool.listen(bell.socket)
         self._logs = SqliteLogs(
             logs_path(self.config.journal),
@@ -119,15 +126,16 @@ class LocalEngine:
         self.pool.on_printed = self._logs.write
         self._lock.announce(bell.path)
         self._kind = _Kind(is_development, has_schedules, has_reloads)
-        self._engine = engine = Engine(
-            journal,
-            self.pool,
-            bell,
-            self._settings(),
-            clock=lambda: time.time_ns() // 1_000_000,
-            chance=random,
-            forget=self._logs.forget,
-        )
+        with journal.readable():
+            self._engine = engine = Engine(
+                journal,
+                self.pool,
+                bell,
+                self._settings(),
+                clock=lambda: time.time_ns() // 1_000_000,
+                chance=random,
+                forget=self._logs.forget,
+            )
         engine.on_reloaded = lambda reloaded: self.on_reloaded(reloaded)  # noqa: PLW0108 - who is called changes
         # What is loaded stays: the collector need not look at it again, and rarely at the rest.
         gc.freeze()
@@ -170,10 +178,24 @@ class LocalEngine:
         if said is not None:
             self.on_reloaded(said)
 
+    def check(self) -> None:
+        """That the journal can be written.
+
+        Raises:
+            JournalError: it can't.
+        """
+        if self._journal is not None:
+            self._journal.check_room()
+
     def wake(self) -> None:
         """Have the loop look at once; from any thread."""
         if self._bell is not None:
             self._bell.ring()
+
+    @property
+    def follows_a_death(self) -> bool:
+        """The engine before this one was killed: what it has started may still be about to end."""
+        return self._lock.follows_a_death
 
     @property
     def engine(self) -> Engine:
@@ -186,9 +208,14 @@ class LocalEngine:
 
         Raises:
             LoadError: the user's modules can't be loaded, and nobody is there to mend them.
+            JournalError: the journal can't be used.
         """
-        while not self.engine.functions and not self.engine.load_errors:
-            self.engine.tick()
+        with self._readable():
+            while not self.engine.functions and not self.engine.load_errors:
+                self.engine.tick()
+
+    def _readable(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._journal is None else self._journal.readable()
 
     def run(
         self,
@@ -201,12 +228,15 @@ class LocalEngine:
         """Tick until `is_done`, the time is over, or a signal; running steps then have so long to end.
 
         A second signal ends it at once. `stopped_by` is the first one.
+
+        Raises:
+            JournalError: the journal can't be used. What was not committed has not happened.
         """
         engine = self.engine
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         ending = Ending.DONE
         grace_until = 0.0
-        with _Signals(self._interrupt):
+        with _Signals(self._interrupt), self._readable():
             while True:
                 engine.tick()
                 if self._logs is not None:
@@ -254,7 +284,8 @@ class LocalEngine:
         if self._logs is not None:
             self._logs.close()
         if self._journal is not None:
-            self._journal.close()
+            with suppress(JournalError):  # What it has committed it has.
+                self._journal.close()
         self._lock.release()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,6 +50,8 @@ class EngineLock:
                 f"the journal `{journal}` is in use{who}",
                 hint="one engine at a time can run a journal; stop that one first",
             ) from None
+        self.follows_a_death = os.fstat(self._file).st_size > 0
+        """Who had it before did not let it go: what that one has started may still be about to end."""
         os.ftruncate(self._file, 0)
 
     def _take(self) -> bool:
@@ -63,11 +66,21 @@ class EngineLock:
         return True
 
     def announce(self, address: str) -> None:
-        """Say how this engine can be reached."""
-        os.pwrite(self._file, f"{os.getpid()}\n{address}\n".encode(), 0)
+        """Say how this engine can be reached.
+
+        Raises:
+            JournalError: it can't be said.
+        """
+        try:
+            os.pwrite(self._file, f"{os.getpid()}\n{address}\n".encode(), 0)
+        except OSError as error:
+            raise JournalError(
+                f"the lock of the journal `{self._journal}` can't be written: {error.strerror}"
+            ) from None
 
     def release(self) -> None:
-        os.ftruncate(self._file, 0)
+        with suppress(OSError):  # It only says who had it; the disk may be read-only by now.
+            os.ftruncate(self._file, 0)
         os.close(self._file)
 
 

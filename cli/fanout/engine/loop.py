@@ -35,7 +35,7 @@ from fanout.journal.pruning import Removing
 from fanout.journal.rows import StoredEvent
 from fanout.journal.writes import Writes
 from fanout.model import FunctionSpec
-from fanout.protocol import Described, Evict, LoadFailed, ToEngine
+from fanout.protocol import Described, Evict, LoadFailed, RunCompleted, StepCompleted, ToEngine
 
 NOTE_AFTER_MS = 250
 LOOK_EVERY_MS = 100
@@ -76,7 +76,7 @@ class Engine:
         journal.recover()
         self._timers = Timers(journal)
         self._roster = Roster(settings.slots, on_freed=lambda active: self._dispatch.freed(active))  # noqa: PLW0108 - it is made later
-        self._limits = Limits(journal, has_slot=lambda app: self._roster.freest(app) is not None)
+        self._limits = Limits(journal, has_slot=self._roster.has_slot)
         self._queue = ReadyQueue(
             journal.queued,
             journal.partitions,
@@ -144,6 +144,10 @@ class Engine:
         self._look(now)
         for worker, message in arrivals:
             self._receive(worker, message, now)
+        if arrivals:
+            # A run's last words are often a moment behind its last step: one commit is cheaper than two.
+            for worker, message in self._pool.wait(0):
+                self._receive(worker, message, now)
         self._note_long_ones(now)
         self._parking.look(self._tick, now)
         self._deadlines.look(self._tick, now)
@@ -283,22 +287,25 @@ class Engine:
             since = event.received_at - DUPLICATE_WINDOW_MS
             known = self._journal.functions_with_id(event.id, since) if event.is_id_given else ()
             for spec in self._runs.routes.match(event.name):
-                if spec.id not in known and started.get((event.id, spec.id), since) <= since:
+                if not event.is_id_given:
                     self._admission.admit(self._tick, spec, event, now)
-                    if event.is_id_given:
-                        started[event.id, spec.id] = event.received_at
+                elif spec.id not in known and started.get((event.id, spec.id), since) <= since:
+                    self._admission.admit(self._tick, spec, event, now)
+                    started[event.id, spec.id] = event.received_at
             self._keep(event)
             self._routed_to = self._tick.writes.routed_to = event.key
         return len(events)
 
     def _receive(self, worker: int, message: ToEngine | Lost, now: int) -> None:
         match message:
+            case StepCompleted() | RunCompleted():  # As below, but these are most.
+                self._attempts.hear(self._tick, worker, message, now)
             case Described():
                 if self._apps.described(self._tick, worker, message, now):
                     self._learn(now)
                 self._queue.wake_all(FreeSlot(self._pool.app_of(worker)))
-            case LoadFailed(text, hint):
-                if self._apps.failed(worker, LoadError(text, hint=hint), now):
+            case LoadFailed(text, hint, is_passing):
+                if self._apps.failed(worker, LoadError(text, hint=hint), now, is_passing=is_passing):
                     self._learn(now)
             case Lost():
                 if worker in self._roster:
@@ -307,7 +314,7 @@ class Engine:
                 elif self._apps.lost_while_loading(worker, message, now):
                     self._learn(now)
             case _:
-                self._attempts.hear(self._tick, message, now)
+                self._attempts.hear(self._tick, worker, message, now)
 
     def _learn(self, now: int) -> None:
         """What functions there are has become known, of all apps: only then can events be routed.

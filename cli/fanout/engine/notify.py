@@ -26,6 +26,9 @@ class Supervisor:
     def ready(self, status: str) -> None:
         self._send(f"READY=1\nSTATUS={_one_line(status)}")
 
+    def status(self, status: str) -> None:
+        self._send(f"STATUS={_one_line(status)}")
+
     def stopping(self, status: str) -> None:
         self._send(f"STOPPING=1\nSTATUS={_one_line(status)}")
 

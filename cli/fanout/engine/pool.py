@@ -5,8 +5,8 @@ It knows nothing of runs.
 
 from __future__ import annotations
 
+import errno
 import os
-import resource
 import selectors
 import signal
 import socket
@@ -14,14 +14,15 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import NamedTuple, Protocol
 
 import msgspec
 
+from fanout.engine.child import explain, reap, start
 from fanout.engine.printed import Listener, Printed
 from fanout.protocol import (
-    OUT_OF_MEMORY,
+    FrameError,
     FrameReader,
     Load,
     LoadFailed,
@@ -37,7 +38,10 @@ _RECEIVE_BYTES = 256 * 1024
 _TAIL_LINES = 40
 _LONGEST_IN_TAIL = 2_000
 _LONGEST_LINE_BYTES = 16 * 1024
-_EXIT_PATIENCE_S = 0.2
+_READS_AT_END = 32
+"""More than a pipe holds: what still writes to one after its worker's end has left the worker's group."""
+_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
+_NONSENSE = (msgspec.MsgspecError, UnicodeDecodeError, FrameError)
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
@@ -156,37 +160,21 @@ class LocalPool:
 
     def start(self, app: str) -> int:
         codebase = self._codebases[app]
-        ours, theirs = socket.socketpair()
-        read, write = os.pipe()
-        printed, print_to = os.pipe()
-        for fd in (theirs.fileno(), print_to):
-            os.set_inheritable(fd, True)
         self._last_number += 1
         self._app_of[self._last_number] = app
         try:
-            pid = _start(codebase.python, theirs.fileno(), write, print_to)
+            worker = _born(self._last_number, app, codebase.python)
         except OSError as error:
-            ours.close()
-            os.close(read)
-            os.close(printed)
-            text = f"the interpreter `{codebase.python}` can't be started: {error.strerror or error}"
-            hint = "make its environment, or mend `python` in fanout.toml"
-            self._unborn.append((self._last_number, LoadFailed(text, hint)))
+            self._unborn.append((self._last_number, _stillborn(codebase.python, error)))
             return self._last_number
-        finally:
-            theirs.close()
-            os.close(write)
-            os.close(print_to)
-        ours.setblocking(False)
-        os.set_blocking(read, False)
-        worker = _Worker(self._last_number, app, pid, ours, read, Printed(printed))
         self._workers[worker.number] = worker
-        self._selector.register(ours, selectors.EVENT_READ, (worker, self._read_messages))
-        self._selector.register(read, selectors.EVENT_READ, (worker, self._read_output))
-        self._selector.register(printed, selectors.EVENT_READ, (worker, self._read_printed))
+        self._selector.register(worker.socket, selectors.EVENT_READ, (worker, self._read_messages))
+        self._selector.register(worker.pipe, selectors.EVENT_READ, (worker, self._read_output))
+        self._selector.register(worker.printed.fd, selectors.EVENT_READ, (worker, self._read_printed))
         if self._has_pidfd:
-            worker.pidfd = os.pidfd_open(pid)
-            self._selector.register(worker.pidfd, selectors.EVENT_READ, (worker, self._bury))
+            with suppress(OSError):  # Without one its end is heard of by the end of its socket.
+                worker.pidfd = os.pidfd_open(worker.pid)
+                self._selector.register(worker.pidfd, selectors.EVENT_READ, (worker, self._bury))
         self.send(worker.number, [codebase.load])
         return worker.number
 
@@ -241,7 +229,7 @@ class LocalPool:
         try:
             for body in worker.reader.feed(data):
                 arrivals += [(number, message) for message in to_engine_decoder.decode(body)]
-        except msgspec.MsgspecError:
+        except _NONSENSE:
             # Something else writes to our socket: nothing it says can be believed.
             self._bury(worker, arrivals, "spoke nonsense to the engine")
             return
@@ -298,13 +286,15 @@ class LocalPool:
 
     def _bury(self, worker: _Worker, arrivals: list[Arrival], reason: str = "") -> None:
         """Read what it still said, reap it, end what it started, and say why it is gone."""
-        status, usage = _reap(worker.pid)
+        status, usage = reap(worker.pid)
         del self._workers[worker.number]
-        self._read_rest(worker, arrivals)
+        if not reason:
+            self._read_rest(worker, arrivals)
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(worker.pid, signal.SIGKILL)
-        while self._read_printed(worker):
-            pass
+        for _ in range(_READS_AT_END):
+            if not self._read_printed(worker):
+                break
         self._read_last_output(worker)
         self._forget(worker)
         why = f"{reason or explain(status)}, peak memory {usage.ru_maxrss * _RSS_UNIT / 2**20:,.0f} MB"
@@ -313,7 +303,7 @@ class LocalPool:
 
     def _read_rest(self, worker: _Worker, arrivals: list[Arrival]) -> None:
         """What it sent before it died still counts: a step that it reported was really done."""
-        with suppress(OSError, msgspec.MsgspecError):
+        with suppress(OSError, *_NONSENSE):
             while data := worker.socket.recv(_RECEIVE_BYTES):
                 for body in worker.reader.feed(data):
                     arrivals += [(worker.number, message) for message in to_engine_decoder.decode(body)]
@@ -348,47 +338,35 @@ class LocalPool:
         self._selector.close()
 
 
-def _start(python: str, connection: int, output: int, printed: int) -> int:
-    """A worker's process, and its pid."""
-    return os.posix_spawn(
-        python,
-        # -P: the working directory is the user's, and not a place to import our own modules from.
-        [python, "-P", "-m", "fanout.worker", str(connection), str(printed)],
-        # Sets of text are in the same order in all workers: code between steps that walks over one finds its steps.
-        {"PYTHONHASHSEED": "0", **os.environ},
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, output, 1),
-            (os.POSIX_SPAWN_DUP2, output, 2),
-        ],
-        # Its own group: Ctrl-C in the terminal is for the engine, and a worker's children end with it.
-        setpgroup=0,
-        setsigdef=[signal.SIGINT, signal.SIGTERM],
-    )
+def _born(number: int, app: str, python: str) -> _Worker:
+    """A worker with a process.
+
+    Raises:
+        OSError: there is none, and nothing is left of it.
+    """
+    with ExitStack() as ours, ExitStack() as theirs:
+        here, there = socket.socketpair()
+        ours.callback(here.close)
+        theirs.callback(there.close)
+        (read, write), (printed, print_to) = _pipe(ours, theirs), _pipe(ours, theirs)
+        for fd in (there.fileno(), print_to):
+            os.set_inheritable(fd, True)
+        pid = start(python, there.fileno(), write, print_to)
+        ours.pop_all()
+    here.setblocking(False)
+    os.set_blocking(read, False)
+    return _Worker(number, app, pid, here, read, Printed(printed))
 
 
-def _reap(pid: int) -> tuple[int, resource.struct_rusage]:
-    """The status of a process that is ending; one that does not end is killed."""
-    patience = time.monotonic() + _EXIT_PATIENCE_S
-    while True:
-        reaped, status, usage = os.wait4(pid, os.WNOHANG)
-        if reaped:
-            return status, usage
-        if time.monotonic() > patience:
-            with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-            _, status, usage = os.wait4(pid, 0)
-            return status, usage
-        time.sleep(0.001)
+def _pipe(ours: ExitStack, theirs: ExitStack) -> tuple[int, int]:
+    read, write = os.pipe()
+    ours.callback(os.close, read)
+    theirs.callback(os.close, write)
+    return read, write
 
 
-def explain(status: int) -> str:
-    """The end of a process in words, from its wait status."""
-    code = os.waitstatus_to_exitcode(status)
-    if code == OUT_OF_MEMORY:
-        return "ran out of memory"
-    if code == -signal.SIGKILL:
-        return "was killed by SIGKILL (by someone, or by the system for want of memory)"
-    if code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"exited with code {code}"
+def _stillborn(python: str, error: OSError) -> LoadFailed:
+    if error.errno in _NO_ROOM:
+        return LoadFailed(f"a worker can't be started: {error.strerror}", "it is tried again", is_passing=True)
+    text = f"the interpreter `{python}` can't be started: {error.strerror or error}"
+    return LoadFailed(text, "make its environment, or mend `python` in fanout.toml")

@@ -44,13 +44,13 @@ class Printed:
         lines, self._rest = self._rest + lines, rest
         try:
             return logged_decoder.decode_lines(lines)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             return _readable(lines.split(b"\n"))
 
 
 def _readable(lines: list[bytes]) -> list[Logged]:
     found = []
     for line in lines:
-        with suppress(msgspec.MsgspecError):
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError):
             found.append(logged_decoder.decode(line))
     return found

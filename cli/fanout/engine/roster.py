@@ -14,7 +14,7 @@ class Active:
 
     __slots__ = (
         "changes", "claim", "deadline_at", "has_maps", "has_retries", "is_final", "is_leaving", "is_noted", "is_over",
-        "is_parked", "run", "running", "spec", "started_at", "stint", "waits", "worker",
+        "is_parked", "known", "over", "run", "running", "spec", "started_at", "stint", "waits", "worker",
     )  # fmt: skip
 
     def __init__(self, claim: int, run: QueuedRun, spec: FunctionSpec, worker: int, started_at: int) -> None:
@@ -27,6 +27,10 @@ class Active:
         self.deadline_at = None if finish_ms is None else (run.started_at or started_at) + finish_ms
         self.waits: dict[str, int] = {}
         """Its steps that wait, with the earliest time at which they may not any more (0: at any time)."""
+        self.known: set[str] = set()
+        """Maps that take more items, and other steps that it has asked for."""
+        self.over: set[str] = set()
+        """Steps that never change again."""
         self.running: dict[str, int] = {}
         """Steps known to be running, with the time at which they began."""
         self.changes: list[str] = []
@@ -181,13 +185,20 @@ class Roster:
 
     # Choosing.
 
+    def has_slot(self, app: str) -> bool:
+        """Whether a worker of this app has one that is free."""
+        for worker, claims in self._workers.items():  # noqa: SIM110 - a generator costs as much as all of it
+            if len(claims) < self._slots and self._is_open(worker, app):
+                return True
+        return False
+
     def freest(self, app: str) -> int | None:
         """The worker of this app with the most free slots, if any has one."""
         best, fewest = None, self._slots
         for worker, claims in self._workers.items():
-            is_open = worker != self._reserved and self._apps[worker] == app and self._is_staying(worker)
-            if is_open and len(claims) < fewest:
-                best, fewest = worker, len(claims)
+            taken = len(claims)
+            if taken < fewest and self._is_open(worker, app):
+                best, fewest = worker, taken
         return best
 
     def reserve(self, app: str) -> int | None:
@@ -215,6 +226,9 @@ class Roster:
     def current_of(self, app: str) -> list[int]:
         """Those that have the code as it was last adopted."""
         return [worker for worker in self.workers_of(app) if worker not in self._outdated]
+
+    def _is_open(self, worker: int, app: str) -> bool:
+        return worker != self._reserved and self._apps[worker] == app and self._is_staying(worker)
 
     def _is_staying(self, worker: int) -> bool:
         return worker not in self._retiring and worker not in self._outdated

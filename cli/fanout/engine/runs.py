@@ -340,6 +340,8 @@ class Runs:
         """Who hears of the end: the parent, `on_failure`, and functions that listen to the engine's own events."""
         if run.parent is not None:
             tick.children.append(EndedChild(run, state, output, failure))
+        if not self._heard and state is RunState.COMPLETED:
+            return
         names = _ENDINGS.get(state, ())
         on_failure = self.functions.get((spec and spec.on_failure) or "") if FAILED in names else None
         heard = [name for name in names if name in self._heard or (name == FAILED and on_failure is not None)]

@@ -155,6 +155,7 @@ class Tick:
             )
         )  # fmt: skip
         self.failed(active.run, step.key, 0, failure, now)
+        active.over.add(step.key)
         self.changed.append((active, step.key))
 
     def failed(

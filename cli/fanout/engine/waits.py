@@ -128,15 +128,17 @@ class Waits:
         tick.writes.heard.append((run, key))
         if failure is not None:
             tick.writes.failures.append(FailureRow(run, key, 0, failure.type, failure.message, failure.traceback, now))
-        self.wake(tick, run, key, now)
+        self.wake(tick, run, key, now, is_over=True)
 
-    def wake(self, tick: Tick, run: int, key: str, now: int) -> None:
+    def wake(self, tick: Tick, run: int, key: str, now: int, *, is_over: bool = False) -> None:
         """The journal is about to have something new on this step, and its run may go on."""
         active = self._roster.by_run.get(run)
         if active is None:
             self._ready(tick, run, now, because_of_step=True)
         elif not active.is_final:
             active.waits.pop(key, None)
+            if is_over:
+                active.over.add(key)
             tick.changed.append((active, key))
             self.resume(tick, active)
 

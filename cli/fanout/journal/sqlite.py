@@ -52,6 +52,7 @@ class SqliteJournal(SqliteAppender):
             )
 
     def commit(self, writes: Writes) -> None:
+        self.check_place()
         with readable_errors(self._path), self._transaction():
             try:
                 write(self._connection, writes)
@@ -62,6 +63,7 @@ class SqliteJournal(SqliteAppender):
                 ) from None
 
     def has_news(self) -> bool:
+        self.check_place()
         version = self._scalar("PRAGMA data_version")
         if version == self._data_version:
             return False

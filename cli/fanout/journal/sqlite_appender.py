@@ -29,6 +29,7 @@ class SqliteAppender(JournalFile):
         self._new_id = UlidFactory()
 
     def append_events(self, events: Sequence[NewEvent], now: int) -> list[AcceptedEvent]:
+        self.check_place()
         with readable_errors(self._path), self._transaction():
             last = self._scalar("SELECT seq FROM sqlite_sequence WHERE name = 'event'") or 0
             accepted = []
@@ -52,6 +53,7 @@ class SqliteAppender(JournalFile):
         return bool(self._scalar("SELECT 1 FROM event WHERE id = ? AND received_at > ? LIMIT 1", (event_id, since)))
 
     def append_request(self, kind: str, body: dict[str, Any], now: int) -> int:
+        self.check_place()
         with readable_errors(self._path), self._transaction():
             text = msgspec.json.encode(body).decode()
             self._execute("INSERT INTO request (kind, body, made_at) VALUES (?, ?, ?)", (kind, text, now))

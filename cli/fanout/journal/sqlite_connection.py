@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
+import msgspec
 
 from fanout.errors import JournalError
 
@@ -52,6 +53,48 @@ def place_of(path: Path) -> tuple[int, int] | None:
     return stat.st_dev, stat.st_ino
 
 
+class Files:
+    """A journal's files as they are now: to be made when it has just been opened, and asked before it is closed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._log = path.with_name(f"{path.name}-wal")
+        self.place = place_of(path)
+        self._log_place = place_of(self._log)
+
+    def are_gone(self) -> bool:
+        """Whether another journal is in its place, or none.
+
+        The log that is left of the old one is moved out of the new one's way: SQLite would take it for that one's, and
+        show the old journal instead. As long as that is open here, no other file can have its number.
+        """
+        place = place_of(self._path)
+        if place == self.place:
+            return False
+        if place is not None and self._log_place is not None and place_of(self._log) == self._log_place:
+            with suppress(OSError):
+                self._log.rename(self._path.with_name(f"{self._path.name}.before-wal"))
+                self._path.with_name(f"{self._path.name}-shm").unlink()
+        return True
+
+
+def moved(path: Path) -> JournalError:
+    """Whoever has it open writes to a file that nobody else sees."""
+    what = "another file has been put in the place of" if path.exists() else "somebody has removed"
+    return JournalError(f"{what} the journal `{path}` while it was in use", hint="what was in that one is with it")
+
+
+def full(path: Path) -> JournalError:
+    return JournalError(f"the disk of the journal `{path}` is full")
+
+
+def damaged(path: Path, what: str) -> JournalError:
+    return JournalError(
+        f"the journal `{path}` is damaged: {what}",
+        hint="`fanout journal verify` looks through all of it; a backup has what it had",
+    )
+
+
 def not_ours(path: Path) -> JournalError:
     return JournalError(
         f"`{path}` is not a fanout journal", hint="move that file away, or name another in `[journal] path`"
@@ -79,6 +122,11 @@ def readable_errors(path: Path) -> Iterator[None]:
     except apsw.NotADBError:
         raise not_ours(path) from None
     except apsw.FullError:
-        raise JournalError(f"the disk of the journal `{path}` is full") from None
+        raise full(path) from None
+    except apsw.CorruptError as error:
+        raise damaged(path, str(error)) from None
     except apsw.Error as error:
         raise JournalError(f"the journal `{path}` can't be used: {error}") from None
+    except (UnicodeDecodeError, msgspec.DecodeError) as error:
+        # What comes from elsewhere is checked where it comes in: only a journal can have such text.
+        raise damaged(path, f"a text in it can't be read: {error}") from error

@@ -40,6 +40,12 @@ _TREE = """
   SELECT family.is_root, {members}
   FROM family CROSS JOIN event ON event.key = family.event LEFT JOIN run ON run.key = family.run
   ORDER BY event.received_at, abs(event.key), run.key"""
+_EVENT_COUNTS = """
+  SELECT NULL, (SELECT value >= ?2 FROM meta WHERE name = 'routed_to'), NULL
+  UNION ALL SELECT state, count(*), min(event) FROM run WHERE event BETWEEN ?1 AND ?2 GROUP BY state"""
+_HAS_MORE = """
+  SELECT EXISTS (SELECT 1 FROM event WHERE origin BETWEEN (SELECT min(key) FROM run WHERE event BETWEEN ?1 AND ?2)
+    AND (SELECT max(key) FROM run WHERE event BETWEEN ?1 AND ?2))"""
 _ROOT_COUNTS = """
   SELECT NULL, {is_routed} UNION ALL SELECT run.state, count(*) FROM run WHERE {roots} GROUP BY run.state"""
 _COUNTS = """
@@ -96,6 +102,45 @@ def progress(query: Query, watched: Watched) -> Progress:
     if not is_there or not found or live(found):
         return Progress(found, bool(is_there))
     return _whole_progress(query, roots, bindings)
+
+
+class Following:
+    """Looks at the same events again and again.
+
+    Runs of those before the first that has a live one end no more: they are counted once.
+    """
+
+    def __init__(self, query: Query, watched: Watched) -> None:
+        self._query = query
+        self._watched = watched
+        self._first = watched.first_event
+        self._settled: Counter[RunState] = Counter()
+
+    def look(self) -> Progress:
+        """As `progress`."""
+        if self._watched.request is not None:
+            return progress(self._query, self._watched)
+        found, first_live, is_there = self._count(self._watched.last_event)
+        counted = self._settled + found
+        if first_live is None:
+            is_all = is_there and bool(counted) and not self._has_more()
+            return Progress(dict(counted), True) if is_all else progress(self._query, self._watched)
+        if first_live > self._first:
+            self._settled += self._count(first_live - 1)[0]
+            self._first = first_live
+        return Progress(dict(counted), is_there)
+
+    def _count(self, last: int) -> tuple[Counter[RunState], int | None, bool]:
+        """(runs by state, the first event that has a live one, whether all are there): from the first to this event."""
+        (_, is_there, _), *rows = self._query(_EVENT_COUNTS, (self._first, last))
+        found = Counter({RunState(state): number for state, number, _ in rows})
+        first_live = min((event for state, _, event in rows if not RunState(state).is_final), default=None)
+        return found, first_live, bool(is_there)
+
+    def _has_more(self) -> bool:
+        """Whether they, or what else ran meanwhile, have caused something. That is a look; a walk takes long."""
+        bounds = (self._watched.first_event, self._watched.last_event)
+        return bool(self._query(_HAS_MORE, bounds)[0][0])
 
 
 def counts(query: Query, watched: Watched) -> dict[RunState, int]:

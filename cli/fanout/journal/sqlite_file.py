@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import apsw
 
 from fanout.errors import JournalError
-from fanout.journal.sqlite_connection import Patience, check_version, not_ours, open_connection, readable_errors
+from fanout.journal.sqlite_connection import (
+    Files,
+    Patience,
+    check_version,
+    full,
+    moved,
+    not_ours,
+    open_connection,
+    readable_errors,
+)
 
 APPLICATION_ID = 0x66616E6F
 """`fano` in ASCII: tells our files from other people's databases, which are left alone."""
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
+_LEAST_ROOM_BYTES = 1024 * 1024
 MIGRATIONS: tuple[str, ...] = (Path(__file__).with_name("sqlite_schema.sql").read_text(),)
 """Each brings a journal from the version of its index to the next; `user_version` says where a journal is."""
 
@@ -37,6 +47,7 @@ class JournalFile:
                 self._execute = self._connection.execute
                 self._prepare(migrations)
                 self._data_version = self._scalar("PRAGMA data_version")
+            self._files = Files(path)
         except BaseException:
             if hasattr(self, "_connection"):
                 self._connection.close()
@@ -89,7 +100,37 @@ class JournalFile:
                 return
 
     def close(self) -> None:
-        self._connection.close()
+        with readable_errors(self._path):
+            self._connection.close()
+
+    def readable(self) -> AbstractContextManager[None]:
+        """Whatever is read within: an error of SQLite's, or of what it finds, is a JournalError."""
+        return readable_errors(self._path)
+
+    def is_gone(self) -> bool:
+        """Another file is in its place, or none."""
+        return self._files.are_gone()
+
+    def check_place(self) -> None:
+        """That the file is where it was: what is written to one that is gone, nobody ever reads.
+
+        Raises:
+            JournalError: it was removed, or another one is there.
+        """
+        if self._files.are_gone():
+            raise moved(self._path)
+
+    def check_room(self) -> None:
+        """That it can be written, and for more than a moment.
+
+        Raises:
+            JournalError: it can't.
+        """
+        with readable_errors(self._path), self._transaction():
+            self._execute("UPDATE meta SET value = value")
+        disk = os.statvfs(self._path.parent)
+        if disk.f_bavail * disk.f_frsize < _LEAST_ROOM_BYTES:
+            raise full(self._path)
 
     def _scalar(self, sql: str, bindings: tuple[Any, ...] = ()) -> Any:
         row = self._execute(sql, bindings).fetchone()

@@ -11,13 +11,13 @@ import msgspec
 from fanout.errors import JournalError, NotFoundError, UsageError
 from fanout.journal import sqlite_ids
 from fanout.journal.filters import EVERY_RUN, RunFilter
-from fanout.journal.sqlite_connection import check_version, open_connection, readable_errors
+from fanout.journal.sqlite_connection import check_version, damaged, open_connection, readable_errors
 from fanout.journal.sqlite_file import MIGRATIONS
 from fanout.journal.sqlite_rows import made_run, select_runs, with_steps
 from fanout.model import FailedAttempt, Failure, Run, RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from fanout.core.graph import Seen
@@ -98,8 +98,11 @@ class JournalReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _type: object = None, error: object = None, _trace: object = None) -> None:
         self._connection.close()
+        if isinstance(error, Exception):
+            with readable_errors(self.path):
+                raise error
 
     def _all(self, sql: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with readable_errors(self.path):
@@ -121,6 +124,10 @@ class JournalReader:
     def progress(self, watched: Watched) -> Progress:
         """How far they are: as much as it takes to know whether all is over."""
         return sqlite_family.progress(self._all, watched)
+
+    def following(self, watched: Watched) -> Callable[[], Progress]:
+        """As `progress`, for whoever looks again and again: what is over is not counted every time."""
+        return sqlite_family.Following(self._all, watched).look
 
     def counts(self, watched: Watched) -> dict[RunState, int]:
         """How many runs are in each state, all that they cause included."""
@@ -226,18 +233,16 @@ class JournalReader:
         return {row[0]: self._shown(with_steps(self._all, row, outputs=outputs)) for row in rows}
 
     def run(self, id_part: str) -> Run:
-        """The run with this id, or the only one whose id begins or ends so; with its steps.
-
-        Raises:
-            NotFoundError: there is none.
-            UsageError: there are several.
-        """
+        """The run with this id, or the only one whose id begins or ends so, with steps; raises as `event_or_run`."""
         keys = sqlite_ids.runs_like(self._all, id_part)
         if not keys:
             raise NotFoundError(f"there is no run `{id_part}`", hint="`fanout runs` lists them")
         if len(keys) > 1:
             raise UsageError(f"several runs have ids that begin or end with `{id_part}`", hint="give more of it")
-        return self.runs_with_steps(keys, outputs=True)[keys[0]]
+        found = self.runs_with_steps(keys, outputs=True)
+        if keys[0] not in found:
+            raise damaged(self.path, f"the run `{id_part}` is in an index, and not in its table")
+        return found[keys[0]]
 
     def event_or_run(self, id_part: str) -> tuple[int, int | None]:
         """(event, run or None), as keys: of the run or the event with this id, or of the only one so far alike.

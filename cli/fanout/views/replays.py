@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fanout.journal.sqlite_reader import JournalReader
 
 
+_LONGEST_INTERVAL_MS = 366 * 86_400_000
 _RATE = re.compile(r"([0-9]{1,9})/(.+)")
 
 
@@ -65,9 +66,9 @@ def interval_ms(rate: str, said: str) -> float:
     try:
         number, period = (int(parts[1]), parts[2]) if parts is not None else (0, "")
         interval = parse_duration(period if period[:1].isdigit() else f"1{period}") * 1000 / number
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ZeroDivisionError, OverflowError):
         interval = 0.0
-    if not interval:
+    if not 0 < interval <= _LONGEST_INTERVAL_MS:
         raise UsageError(f"`{said}` is no rate", hint="write it as `10/s`, `600/m` or `1/30s`")
     return interval
 

@@ -65,8 +65,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _end_with_parent(life: int, server: Server) -> None:
-    """Read the pipe that nobody writes to: it ends when the parent does, or when it lets go of us."""
-    os.read(life, 1)
+    """Read the pipe, in which the parent says how its engine is: it ends when that does, or lets us go."""
+    said = b""
+    while read := os.read(life, 4096):
+        *lines, said = (said + read).split(b"\n")
+        if lines:
+            server.hear(lines[-1].decode("utf-8", "replace"))
     threading.Timer(_LAST_PATIENCE_S, os._exit, (0,)).start()
     server.end()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fanout.journal.sqlite_connection import place_of
+from fanout.journal.sqlite_connection import Files
 from fanout.journal.sqlite_reader import JournalReader
 
 
@@ -15,7 +15,7 @@ class FollowingReader:
         self._path = path
         self._redact = redact
         self._reader: JournalReader | None = None
-        self._place: tuple[int, int] | None = None
+        self._files: Files | None = None
 
     def reader(self) -> JournalReader:
         """The reader, until the next call.
@@ -24,11 +24,11 @@ class FollowingReader:
             NotFoundError: there is no journal yet, or no more.
             JournalError: it can't be read.
         """
-        if self._reader is not None and place_of(self._path) != self._place:
+        if self._files is not None and self._files.are_gone():
             self.close()
         if self._reader is None:
-            self._place = place_of(self._path)
             self._reader = JournalReader(self._path, redact=self._redact)
+            self._files = Files(self._path)
         return self._reader
 
     def version(self) -> tuple[object, ...]:
@@ -38,9 +38,9 @@ class FollowingReader:
             NotFoundError, JournalError: as `reader`.
         """
         version = self.reader().data_version()
-        return self._place, version
+        return None if self._files is None else self._files.place, version
 
     def close(self) -> None:
         if self._reader is not None:
             self._reader.__exit__()
-            self._reader = None
+            self._reader = self._files = None

@@ -21,6 +21,7 @@ from fanout.errors import UsageError
 from fanout.web.access import access, in_url
 
 _BACKLOG = 1024
+_NAP_S = 0.02
 _PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 """Before it is started again: the n-th time in a row."""
 _STEADY_S = 60.0
@@ -30,8 +31,8 @@ _READ_BYTES = 64 * 1024
 _LONGEST_LINE_BYTES = 8 * 1024
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
-    """A socket that listens there.
+def listening_socket(host: str, port: int, patience_s: float = 0.0) -> socket.socket:
+    """A socket that listens there. With patience it waits so long for who listens there now to end.
 
     Raises:
         UsageError: it can't, with what to do about it.
@@ -42,15 +43,20 @@ def listening_socket(host: str, port: int) -> socket.socket:
         )[0]
     except (OSError, UnicodeError):
         raise UsageError(f"there is no address `{host}`", hint="`--host 127.0.0.1` listens on this machine") from None
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise _refusal(error, host, port) from None
-    return listener
+    until = time.monotonic() + patience_s
+    while True:
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= until:
+                raise _refusal(error, host, port) from None
+            time.sleep(_NAP_S)
+        else:
+            return listener
 
 
 def _refusal(error: OSError, host: str, port: int) -> UsageError:
@@ -74,7 +80,9 @@ def _refusal(error: OSError, host: str, port: int) -> UsageError:
 class WebProcess:
     """Lives from its making to `close`, however often the process itself has to be started again."""
 
-    def __init__(self, config: Config, *, host: str, port: int, on_line: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: Config, *, host: str, port: int, on_line: Callable[[str], None], patience_s: float = 0.0
+    ) -> None:
         """Listen there, and start the process. `on_line` is called with what there is to say, in `look`.
 
         Raises:
@@ -84,13 +92,14 @@ class WebProcess:
         self._config = config
         self._host = host
         self._on_line = on_line
-        self._socket = listening_socket(host, port)
+        self._socket = listening_socket(host, port, patience_s)
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
         self._failures = 0
         self._start_at: float | None = None
         self._unread = b""
         self._is_renewing = False
+        self._told = b""
         try:
             # The process reads its end, which ends when nobody has this one any more: however we die.
             self._life, self._alive = os.pipe()
@@ -129,6 +138,12 @@ class WebProcess:
                 self._note_end(self._process.returncode)
         if self._process is None and self._start_at is not None and time.monotonic() >= self._start_at:
             self._start()
+
+    def tell(self, problem: str | None) -> None:
+        """What `/health` is to say that is wrong with the engine; None: nothing is."""
+        self._told = b"%s\n" % " ".join((problem or "").split()).encode()
+        with suppress(OSError):
+            os.write(self._alive, self._told)
 
     def renew(self, config: Config) -> None:
         """Have a process with the settings as they are now. Connections wait in the socket meanwhile."""
@@ -174,6 +189,8 @@ class WebProcess:
         )  # fmt: skip
         if self._process.stderr is not None:
             os.set_blocking(self._process.stderr.fileno(), False)
+        if self._told:
+            os.write(self._alive, self._told)
 
     def _read(self) -> None:
         if self._process is None or self._process.stderr is None:

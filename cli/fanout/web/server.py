@@ -170,6 +170,10 @@ class Server(uvicorn.Server):
             except TimeoutError:
                 continue
 
+    def hear(self, problem: str) -> None:
+        """What is wrong with the engine beside us; empty: nothing is. From any thread."""
+        self._site.problem = problem or None
+
     def end(self) -> None:
         """From any thread or a signal's handler."""
         self.should_exit = True

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import anyio.to_thread
 
+from fanout.errors import JournalError
+from fanout.journal.sqlite_connection import readable_errors
 from fanout.web.following_reader import FollowingReader
 from fanout.web.live import News
 from fanout.web.writer import Writer
@@ -32,6 +34,8 @@ class Site:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.problem: str | None = None
+        """What is wrong with the engine of whoever has started us."""
         self.news = News(config.journal)
         self._writer = Writer(config.journal)
         self._readers = threading.local()
@@ -50,7 +54,8 @@ class Site:
         reading: FollowingReader | None = getattr(self._readers, "reading", None)
         if reading is None:
             self._readers.reading = reading = FollowingReader(self.config.journal, redact=self.config.redact)
-        return read(reading.reader())
+        with readable_errors(self.config.journal):
+            return read(reading.reader())
 
     async def append_events(self, events: Sequence[NewEvent]) -> list[AcceptedEvent]:
         """Store the events, all or none. They are durable on return, and an engine that runs has been told.
@@ -60,6 +65,14 @@ class Site:
             JournalError: the journal can't be written.
         """
         return await self._writer.events(events)
+
+    async def check(self) -> str | None:
+        """What is in the way of our engine, or of writing to the journal; in words without the names of files."""
+        try:
+            await self._writer.check()
+        except JournalError as error:
+            return self.problem or error.without(self.config.journal)
+        return self.problem
 
     async def request(self, kind: str, body: dict[str, Any]) -> int:
         """Ask the engine for something, as `Appender.append_request`; durable on return. The key of the request.

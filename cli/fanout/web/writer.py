@@ -21,7 +21,6 @@ from fanout.errors import JournalError
 from fanout.events import NewEvent
 from fanout.journal.appender import AcceptedEvent
 from fanout.journal.sqlite_appender import SqliteAppender
-from fanout.journal.sqlite_connection import place_of
 
 MOST_WAITING = 20_000
 """Events that may wait for their commit; more are turned away."""
@@ -44,7 +43,11 @@ class _Request(NamedTuple):
     future: asyncio.Future[int]
 
 
-_Waiting = _Events | _Request
+class _Check(NamedTuple):
+    future: asyncio.Future[None]
+
+
+_Waiting = _Events | _Request | _Check
 
 
 class Writer:
@@ -60,9 +63,20 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._journal: SqliteAppender | None = None
-        self._place: tuple[int, int] | None = None
         self._address = ""
         self._address_good_until = 0.0
+        self._has_failed = False
+
+    async def check(self) -> None:
+        """If the last write has failed: that writing is possible again.
+
+        Raises:
+            JournalError: it is not.
+        """
+        if self._has_failed:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._add(_Check(future))
+            await future
 
     async def events(self, events: Sequence[NewEvent]) -> list[AcceptedEvent]:
         """Store these events, all or none. They are durable on return.
@@ -124,7 +138,7 @@ class Writer:
         if first is None:
             return []
         taken = [first]
-        if isinstance(first, _Request):
+        if not isinstance(first, _Events):
             return taken
         size = len(first.events)
         while True:
@@ -135,7 +149,7 @@ class Writer:
             if self._next is None:
                 self._queue.put(None)  # Also the next look is to find the end.
                 return taken
-            if isinstance(self._next, _Request) or size + len(self._next.events) > _MOST_AT_ONCE:
+            if not isinstance(self._next, _Events) or size + len(self._next.events) > _MOST_AT_ONCE:
                 return taken
             size += len(self._next.events)
             taken.append(self._next)
@@ -146,20 +160,21 @@ class Writer:
         try:
             answers: Sequence[Any] = _appended(self._opened(), taken, now)
         except BaseException as error:  # noqa: BLE001 - whoever waits has to know, whatever it is
+            self._has_failed = True
             self._tell(taken, [error] * len(taken))
             return
+        self._has_failed = False
         self._tell(taken, answers)
         with suppress(OSError, ValueError):  # an engine that can't be told looks by itself, sooner or later
             self._nudge()
 
     def _opened(self) -> SqliteAppender:
         """The journal that is there now, which may be another than before: what is in a removed one is lost."""
-        if self._journal is not None and place_of(self._path) != self._place:
+        if self._journal is not None and self._journal.is_gone():
             old, self._journal = self._journal, None
             old.close()
         if self._journal is None:
             self._journal = SqliteAppender(self._path)
-            self._place = place_of(self._path)
         return self._journal
 
     def _tell(self, taken: Sequence[_Waiting], answers: Sequence[Any]) -> None:
@@ -187,9 +202,14 @@ def _settle(futures: Sequence[asyncio.Future[Any]], answers: Sequence[Any]) -> N
             future.set_result(answer)
 
 
-def _appended(journal: SqliteAppender, taken: Sequence[_Waiting], now: int) -> list[int] | list[list[AcceptedEvent]]:
+def _appended(
+    journal: SqliteAppender, taken: Sequence[_Waiting], now: int
+) -> list[None] | list[int] | list[list[AcceptedEvent]]:
     """Append it all in one transaction; the answer for each, now that it is durable."""
     match taken[0]:
+        case _Check():
+            journal.check_room()
+            return [None]
         case _Request(kind, body):
             return [journal.append_request(kind, body, now)]
         case _:

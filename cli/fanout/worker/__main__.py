@@ -50,6 +50,7 @@ class Worker:
         self._link = link
         self._desk = Desk(link)
         self._registered = registered
+        self._written = {name: each.written for name, each in registered.items()}
         self._threads = ThreadSlots()
         self._loop = _loop_slots() if any(each.spec.is_async for each in registered.values()) else None
 
@@ -90,7 +91,7 @@ class Worker:
             gone = Failure("LoadError", f"the code has no function `{start.function}` any more")
             self._desk.link.post(RunFailed(start.claim, gone, True, None))
             return
-        execution = Execution(start, self._desk, function.spec, function.written)
+        execution = Execution(start, self._desk, function.spec, self._written[start.function])
         self._desk.executions[start.claim] = execution
         if function.spec.is_async:
             starts.append((execution, function))

@@ -30,6 +30,8 @@ OnError = Literal["stop", "collect"]
 
 MAX_WAIT_S = 366 * 86_400
 MAX_IN_FLIGHT = 1_000
+_MOST_ITEMS = 2**31
+"""More than any map has."""
 """Runs of a map that are there at a time, unless it says otherwise."""
 ITEMS_A_MESSAGE = 500
 _MAX_SENT_BYTES = 64 * 1024 * 1024
@@ -189,7 +191,7 @@ class Mapped:
         self._seen: set[str] = set()
         self._sent = 0
         self._is_exhausted = False
-        self.request = Map(function_id(step, function), most, on_error == "collect")
+        self.request = Map(function_id(step, function), min(most, _MOST_ITEMS), on_error == "collect")
 
     def skip(self, taken: int) -> None:
         """So many items are runs already; with keys that is told by those, since items may have come and gone."""

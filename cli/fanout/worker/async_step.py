@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
+from types import FunctionType
 from typing import Any, ParamSpec, TypeVar, overload
 
 from fanout.codec import encode_output
@@ -27,19 +27,25 @@ T = TypeVar("T")
 class TaskWaiter:
     """A task that waits, or several for the same thing. To be woken in the loop's own thread."""
 
-    __slots__ = ("_future",)
+    __slots__ = ("_futures", "_is_woken", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._future: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+        self._is_woken = False
+        # One for each: several branches may wait for one call, and one of them being cancelled is not the others' end.
+        self._futures: list[asyncio.Future[None]] = []
 
     def wake(self) -> None:
-        if not self._future.done():
-            self._future.set_result(None)
+        self._is_woken = True
+        for future in self._futures:
+            if not future.done():
+                future.set_result(None)
 
     async def wait(self) -> None:
-        # Shielded: several branches may wait for one call, and one of them being cancelled is not the others' end.
-        if not self._future.done():
-            await asyncio.shield(self._future)
+        if not self._is_woken:
+            future = self._loop.create_future()
+            self._futures.append(future)
+            await future
 
 
 class AsyncSteps:
@@ -62,12 +68,18 @@ class AsyncSteps:
         # Most steps are new: a coroutine that finds that out is not worth its price.
         is_new = reached.key not in execution.recorded and not execution.has_left
         output = None if is_new else await self._recorded(reached)
+        is_simple = execution.spec.timeouts.step_ms is None
         while output is None:
-            await self._settle()
+            if execution.unrecorded or execution.is_parked or execution.is_evicting:
+                await self._settle()
             attempt = Attempt(execution, reached)
             try:
                 try:
-                    value = await self._call(reached.key, fn, *args, **kwargs)
+                    # Most are coroutines without a time limit: another one around it is not worth its price, too.
+                    if is_simple and _is_coroutine(fn):
+                        value = await fn(*args, **kwargs)
+                    else:
+                        value = await self._call(reached.key, fn, *args, **kwargs)
                 finally:
                     attempt.leave()
                     rest_soon(execution)
@@ -270,7 +282,7 @@ class AsyncSteps:
                 if isinstance(call, TaskWaiter):
                     await call.wait()
                 # Another branch may have waited for the same call, and taken it away.
-                with suppress(ValueError):
+                if number in execution.unrecorded:
                     execution.unrecorded.remove(number)
             if execution.is_parked:
                 waiter = TaskWaiter(self._loop)
@@ -303,4 +315,9 @@ class AsyncSteps:
         self._flush_soon()
 
     def _flush_soon(self) -> None:
-        self._loop.call_soon(self._execution.desk.link.flush)
+        self._execution.desk.flush_in(self._loop)
+
+
+def _is_coroutine(fn: Callable[..., Any]) -> bool:
+    """Whether it is, at a glance: what is not certain is False."""
+    return type(fn) is FunctionType and bool(fn.__code__.co_flags & inspect.CO_COROUTINE)

@@ -89,6 +89,17 @@ class Desk:
         """Steps by claim and key, until they end or have been reported."""
         self.executions: dict[int, Execution] = {}
         self._reporting = threading.Lock()
+        self._flushing: asyncio.AbstractEventLoop | None = None
+
+    def flush_in(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Flush when this loop, which calls it, has run what is ready: what one turn says shares a frame."""
+        if self._flushing is not loop:
+            self._flushing = loop
+            loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = None
+        self.link.flush()
 
     def report_going(self, older_than_ms: int) -> None:
         """Tell the engine of steps that have been going for a while; each is told once."""
@@ -151,9 +162,8 @@ class Execution:
         self.threads = 0
         """What they may wait for between steps."""
         self.is_watched = False
-        """Somebody looks whether they all wait."""
+        """Somebody looks whether they all wait; if there is an `alarm`, then."""
         self.alarm: asyncio.TimerHandle | None = None
-        """Then somebody will."""
         self.lock = threading.RLock()
         self._code = code
         self._names = Names(start.steps)
@@ -363,8 +373,7 @@ def is_retriable(error: BaseException, now: int | None = None) -> tuple[bool, in
     """Whether another attempt makes sense, and the wait that the code asked for, in milliseconds."""
     if isinstance(error, BaseExceptionGroup):
         answers = [is_retriable(each, now) for each in error.exceptions]
-        waits = [wait for _, wait in answers if wait is not None]
-        return any(can for can, _ in answers), max(waits, default=None)
+        return any(can for can, _ in answers), max((wait for _, wait in answers if wait is not None), default=None)
     if isinstance(error, RetryAfterError):
         try:
             return True, error.delay_ms(None if now is None else datetime.fromtimestamp(now / 1000, UTC))

@@ -47,9 +47,7 @@ class LoopSlots:
 
     def _take(self, starts: list[tuple[Execution, Registered]], told: list[Callable[[], None]]) -> None:
         for execution, function in starts:
-            task = self._loop.create_task(call(execution, function))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.add(self._loop.create_task(call(execution, function, tasks=self._tasks)))
         for tell in told:
             tell()
 
@@ -58,8 +56,10 @@ async def call(
     execution: Execution,
     function: Registered,
     make: Callable[[Execution, FunctionSpec, asyncio.AbstractEventLoop], AsyncContext] = AsyncContext,
+    *,
+    tasks: set[asyncio.Task[None]] | None = None,
 ) -> None:
-    """Execute the function in this task, and say how it ended."""
+    """Execute the function in this task, and say how it ended. `tasks` are those that are going."""
     loop = asyncio.get_running_loop()
     branch.set(Branch(execution))
     # Only now: a task that is cancelled before it is entered would say nothing.
@@ -71,12 +71,14 @@ async def call(
         leave_if_out_of_memory(error)
         ending = execution.raised(error)
     execution.close()
+    if tasks is not None and execution.task is not None:
+        tasks.discard(execution.task)  # A callback would cost a turn of the loop.
     # Else the task would have itself: by its context, the branch there, and that one's execution.
     branch.set(None)
     if execution.is_left_behind:
         return
     execution.desk.link.put(ending)
-    loop.call_soon(execution.desk.link.flush)
+    execution.desk.flush_in(loop)
 
 
 def new_loop() -> asyncio.AbstractEventLoop:

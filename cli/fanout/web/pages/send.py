@@ -140,5 +140,5 @@ def _ts(said: str) -> int | None:
     """When it is to be: so long from now, or at that time."""
     try:
         return words.now() + round(parse_duration(said) * 1000)
-    except ValueError:
+    except (ValueError, OverflowError):
         return moment("delay", said)
