@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -54,24 +54,27 @@ class Client:
         self.close()
 
     def close(self) -> None:
+        """Nothing can be sent or waited for any more. What was sent stays sent."""
         self._reader.__exit__()
         self._follower.close()
         self._journal.close()
 
-    def send(self, *events: dict[str, Any]) -> list[AcceptedEvent]:
+    def send(self, *events: Mapping[str, Any]) -> list[AcceptedEvent]:
         """Store the events, all or none. They are durable on return; what they start comes after.
 
         Each is `{"name": ..., "data": {...}}`, with `id`, `ts`, `user` and `v` if they matter.
 
         Raises:
-            EventError: one of them is no event; nothing was stored.
+            EventError: one of them is no event, or does not fit a function that it would start; nothing was stored.
         """
-        return self.append(parse(msgspec.json.encode(events), "the events"))
+        plain = [dict(each) if isinstance(each, Mapping) else each for each in events]
+        return self.append(parse(msgspec.json.encode(plain), "the events"))
 
-    def append(self, events: Sequence[NewEvent]) -> list[AcceptedEvent]:
-        """As `send`, for events that have been read already."""
+    def append(self, events: Sequence[NewEvent], source: str | Sequence[str] = "") -> list[AcceptedEvent]:
+        """As `send`, for events that have been read already: from `source`, or each from one of them."""
         if not events:
             return []
+        self._journal.event_schemas().check(events, source)
         accepted = self._journal.append_events(events, time.time_ns() // 1_000_000)
         self.ring()
         return accepted

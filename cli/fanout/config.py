@@ -33,6 +33,7 @@ DEFAULT_PORT = 8288
 """As the dev server of Inngest has it: what sends events there finds us in its place."""
 LEAST_KEEP_S = 3_600.0
 NEVER = "never"
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 MAX_PROCESSES = 1024
 MAX_SLOTS = 1024
 MAX_PORT = 65_535
@@ -69,6 +70,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Where the dashboard and the event API listen; port 0 is any that is free."""
     redact: tuple[str, ...] = ()
     """Keys whose values nobody is shown, in lower case."""
+    otel: bool | None = None
+    """Whether traces are exported; None leaves that to OpenTelemetry's own variables in the environment."""
 
 
 def find(start: Path, explicit: str | None = None, environ: Mapping[str, str] = os.environ) -> Path:
@@ -133,7 +136,43 @@ def load(path: Path) -> Config:
         host=values.get(("web", "host"), DEFAULT_HOST),
         port=values.get(("web", "port"), DEFAULT_PORT),
         redact=values.get(("redact", "keys"), ()),
+        otel=values.get(("otel", "enabled")),
     )
+
+
+def has_tracing(config: Config, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether traces are exported: it is said so here or in the environment, and what it takes is installed.
+
+    Raises:
+        ConfigError: it is said so in the file, and the packages are not there.
+    """
+    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER", "") == "none":
+        return False
+    is_wanted = any(environ.get(name) for name in _ENDPOINTS) if config.otel is None else config.otel
+    if not is_wanted:
+        return False
+    from importlib.util import find_spec  # lazy: only with tracing
+
+    try:
+        is_there = find_spec("opentelemetry.sdk.trace") and find_spec("opentelemetry.exporter.otlp.proto.http")
+    except ModuleNotFoundError:
+        is_there = None
+    if is_there is None and config.otel:
+        raise ConfigError(
+            f"`{shown_path(config.path)}` has `[otel] enabled = true`, and OpenTelemetry is not installed",
+            hint="`pip install 'fanout[otel]'`",
+        )
+    return is_there is not None
+
+
+def has_service_name(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether the environment says of which service traces are; else each app is one."""
+    return bool(environ.get("OTEL_SERVICE_NAME")) or "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
+
+
+def service_of(config: Config, function: str) -> str:
+    """The app that a function, by its id, belongs to."""
+    return function.partition("/")[0] if config.has_prefixes else config.apps[0].id
 
 
 def _app(values: dict[tuple[str, str], Any], root: Path) -> App:
@@ -187,11 +226,11 @@ def usable_cpus() -> int:
 # The settings. Each check returns the value to use, or raises ValueError worded to follow the setting's name.
 
 
-_APP_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-_.")
+APP_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-_.")
 
 
 def _app_id(value: object) -> str:
-    if not isinstance(value, str) or not value or not set(value) <= _APP_ID_CHARACTERS:
+    if not isinstance(value, str) or not value or not set(value) <= APP_ID_CHARACTERS:
         raise ValueError(f"has to be letters, digits, dashes, underscores and dots, not {shown(value)}")
     return value
 
@@ -223,6 +262,12 @@ def _keys(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
         raise ValueError(f'has to be a list of keys like ["password", "token"], not {shown(value)}')
     return tuple(dict.fromkeys(each.lower() for each in value))
+
+
+def _flag(value: object) -> bool:
+    if value is True or value is False:
+        return value
+    raise ValueError(f"has to be true or false, not {shown(value)}")
 
 
 def _whole(low: int, high: int) -> Callable[[object], int]:
@@ -264,6 +309,7 @@ _SETTINGS: dict[str, dict[str, Callable[[object], Any]]] = {
     "dev": {"retry_delay": _delay},
     "web": {"host": _host, "port": _whole(0, MAX_PORT)},
     "redact": {"keys": _keys},
+    "otel": {"enabled": _flag},
 }
 _REQUIRED = {("app", "id"): 'id = "my-app"', ("app", "functions"): 'functions = ["functions"]'}
 

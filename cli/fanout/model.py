@@ -6,9 +6,18 @@ Times are integer milliseconds since 1970, UTC.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal
 
 import msgspec
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # known to every type checker, installed or not
+
+    DataT_co = TypeVar("DataT_co", default=dict[str, Any], covariant=True)
+else:
+    from typing import TypeVar  # before Python 3.13 it has no `default`
+
+    DataT_co = TypeVar("DataT_co", covariant=True)
 
 RESERVED_PREFIX = "fanout/"
 """Events whose names begin so are the engine's own."""
@@ -58,13 +67,16 @@ class StepKind(StrEnum):
     MAP = "map"
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something that happened. `ts` says when, in milliseconds UTC."""
+class Event(msgspec.Struct, Generic[DataT_co], frozen=True, kw_only=True, omit_defaults=True):
+    """Something that happened. `ts` says when, in milliseconds UTC.
+
+    `Event` alone has a dict as its data; `Event[Order]` is one whose data is an `Order`.
+    """
 
     id: str
     name: str
     ts: int
-    data: dict[str, Any] = msgspec.field(default_factory=dict)
+    data: DataT_co = msgspec.field(default_factory=dict)  # type: ignore[assignment] # only what is a dict may be left out
     user: dict[str, Any] | None = None
     v: str | None = None
 
@@ -112,6 +124,7 @@ class EventTrigger(msgspec.Struct, frozen=True, tag="event"):
     if_: str | None = None
 
     def listens_to(self, event_name: str) -> bool:
+        """Whether an event of this name starts it, before `if_` is asked."""
         return event_name.startswith(self.name[:-1]) if self.name.endswith("*") else event_name == self.name
 
 
@@ -234,6 +247,16 @@ class FlowRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 NO_RULES = FlowRules()
 
 
+class EventSchema(msgspec.Struct, frozen=True):
+    """What the data of a function's events has to be, as the text of a JSON Schema (draft 2020-12).
+
+    `event` is the name, or its open tail, of the events that it is for; None is all that the function listens to.
+    """
+
+    event: str | None
+    schema: str
+
+
 class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A function as the engine knows it: everything but the code, which is named by module and qualified name.
 
@@ -259,6 +282,7 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
     catchup: Catchup = Catchup.LATEST
     catchup_limit: int = 100
     overlap: Overlap = Overlap.SKIP
+    schemas: tuple[EventSchema, ...] = ()
     steps: tuple[str, ...] | None = None
     """The names of its steps, in the order of its source; None if they can't be known from that."""
 

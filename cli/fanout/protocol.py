@@ -52,6 +52,8 @@ class Load(msgspec.Struct, frozen=True, array_like=True, tag=1):
     root: str
     modules: tuple[str, ...]
     slots: int
+    traced_as: str | None = None
+    """The service that functions are parts of in traces; None is without traces."""
 
 
 class Start(msgspec.Struct, frozen=True, array_like=True, tag=2):

@@ -280,7 +280,7 @@ def test_a_crash_between_what_a_test_does() -> None:
 
 def test_parallel_branches_survive_the_death_of_one() -> None:
     @fanout.function()
-    def f(ctx: Context) -> list[int]:
+    def f(ctx: Context) -> tuple[int, ...]:
         return ctx.step.parallel(*(lambda n=n: ctx.step.run(f"n{n}", lambda: n) for n in range(5)))
 
     assert run(f, crash_after=["n3"]).output == [0, 1, 2, 3, 4]
@@ -309,7 +309,7 @@ def test_tasks_of_a_group_survive_the_death_of_some() -> None:
 
 def test_branches_that_sleep_and_run() -> None:
     @fanout.function()
-    def f(ctx: Context) -> list[object]:
+    def f(ctx: Context) -> tuple[int, int]:
         def slow() -> int:
             ctx.step.sleep("nap", "1d")
             return len(ctx.step.run("after", lambda: "1"))
@@ -325,7 +325,7 @@ def test_branches_that_sleep_and_run() -> None:
 
 def test_async_branches_that_sleep_and_run() -> None:
     @fanout.function()
-    async def f(ctx: AsyncContext) -> list[object]:
+    async def f(ctx: AsyncContext) -> tuple[int, int]:
         async def slow() -> int:
             await ctx.step.sleep("nap", "1d")
             return await ctx.step.run("after", lambda: 1)

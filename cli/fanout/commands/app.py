@@ -12,7 +12,7 @@ import typer
 from fanout.errors import FanoutError
 
 COMMANDS = {
-    "init": "Write a commented fanout.toml, and a first function.",
+    "init": "Write a project that runs: functions, an event, a test.",
     "check": "Load the code and say what is wrong or odd, for editors and CI.",
     "send": "Send events and wait for all that they cause.",
     "invoke": "Run one function by hand and print what it returns.",
@@ -30,6 +30,7 @@ COMMANDS = {
     "journal": "Show its size, check it, remove what is old, copy or export it.",
     "dev": "Run everything, watch it live, and load the code again when it is saved.",
     "serve": "Run engine, dashboard and event API, for real use.",
+    "completion": "Print the script that completes commands and ids in a shell.",
 }
 
 _hidden: tuple[str, ...] = ()

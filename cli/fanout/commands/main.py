@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,11 @@ def _run(arguments: list[str]) -> None:
         from fanout import __version__
 
         sys.stdout.write(f"fanout {__version__}\n")
+        return
+    if "_FANOUT_COMPLETE" in os.environ:
+        from fanout.commands import completing  # lazy: only the scripts of `fanout completion` ask this
+
+        completing.main(arguments, os.environ)
         return
     try:
         _start_early(arguments)

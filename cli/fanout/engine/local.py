@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from fanout.config import Config
+from fanout.config import Config, has_tracing
 from fanout.engine.lock import EngineLock
 from fanout.engine.pool import Codebase, LocalPool
 from fanout.protocol import Load
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fanout.engine.loop import Engine
     from fanout.engine.reloads import Reloaded
     from fanout.engine.settings import Settings
+    from fanout.engine.tracer import Tracer
     from fanout.journal.logs import Logs
     from fanout.journal.sqlite import SqliteJournal
 
@@ -32,6 +33,8 @@ GRACE_S = 5.0
 LONG_WAIT_MS = 30_000
 """A command does not sit out waits that are longer."""
 _FIRST_WORKERS = 2
+_TRACED_PATIENCE_S = 2.0
+"""A worker may have spans to export before it exits."""
 
 
 class Ending(Enum):
@@ -48,8 +51,11 @@ class _Kind(NamedTuple):
     has_reloads: bool = False
 
 
-def _codebases(config: Config) -> dict[str, Codebase]:
-    return {app.id: Codebase(app.python, Load(str(app.root), app.functions, config.slots)) for app in config.apps}
+def _codebases(config: Config, *, has_tracing: bool) -> dict[str, Codebase]:
+    return {
+        app.id: Codebase(app.python, Load(str(app.root), app.functions, config.slots, app.id if has_tracing else None))
+        for app in config.apps
+    }
 
 
 class LocalEngine:
@@ -60,12 +66,16 @@ class LocalEngine:
 
         Raises:
             JournalBusyError: another engine has the journal.
+            ConfigError: what the settings ask for is not installed.
         """
+        self._has_tracing = has_tracing(config)
         self.config = config
         self._said = config
         """What fanout.toml says, also where that takes effect at the next start."""
         self._lock = EngineLock(config.journal)
-        self.pool = LocalPool(_codebases(config))
+        self.pool = LocalPool(_codebases(config, has_tracing=self._has_tracing))
+        if self._has_tracing:
+            self.pool.patience_s = _TRACED_PATIENCE_S
         self._hide(config.redact)
         for app in config.apps:
             for _ in range(min(_FIRST_WORKERS, config.processes) if len(config.apps) == 1 else 1):
@@ -74,6 +84,7 @@ class LocalEngine:
         self._logs: Logs | None = None
         self._bell: Doorbell | None = None
         self._engine: Engine | None = None
+        self._tracer: Tracer | None = None
         self._interrupts = 0
         self.stopped_by: int | None = None
         self.on_stopping: Callable[[int], None] = lambda _runs: None
@@ -127,6 +138,11 @@ class LocalEngine:
             forget=self._logs.forget,
         )
         engine.on_reloaded = lambda reloaded: self.on_reloaded(reloaded)  # noqa: PLW0108 - who is called changes
+        if self._has_tracing:
+            from fanout.engine.tracer import Tracer
+
+            self._tracer = Tracer(self.config.path)
+            engine.on_ended = self._tracer.committed
         # What is loaded stays: the collector need not look at it again, and rarely at the rest.
         gc.freeze()
         gc.set_threshold(100_000, 50, 50)
@@ -144,6 +160,7 @@ class LocalEngine:
             has_prefixes=config.has_prefixes,
             has_schedules=kind.has_schedules,
             has_reloads=kind.has_reloads,
+            has_tracing=self._has_tracing,
             park_ms=round(config.park * 1000),
             keep=keep_for(config.keep_completed, config.keep_failed),
             retry_delay_ms=None if delay is None else round(delay * 1000),
@@ -159,7 +176,7 @@ class LocalEngine:
 
         before, self._said = self._said, config
         self.config = reloads.with_what_stays(self.config, config)
-        self.pool.have(_codebases(self.config))
+        self.pool.have(_codebases(self.config, has_tracing=self._has_tracing))
         self._hide(config.redact)
         self.engine.reload(
             self._settings(), [app.id for app in self.config.apps], sorted(reloads.concerned(before, config, changed))
@@ -253,6 +270,8 @@ class LocalEngine:
             self._logs.close()
         if self._journal is not None:
             self._journal.close()
+        if self._tracer is not None:
+            self._tracer.close()
         self._lock.release()
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         sqlite_metrics,
         sqlite_received,
         sqlite_statistics,
+        sqlite_traced,
     )
     from fanout.journal.appender import AcceptedEvent
     from fanout.journal.awaited import Awaited, AwaitedEvent, Relatives
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from fanout.journal.metrics import Metrics
     from fanout.journal.received import EventFilter, FullEvent, ListedEvent
     from fanout.journal.statistics import Activity, FunctionFigures, Statistics
+    from fanout.journal.traced import TracedRun
 else:
 
     class _Lazily:
@@ -57,9 +59,10 @@ else:
     redacted, sqlite_awaited, sqlite_family, sqlite_filters, sqlite_functions = map(
         _Lazily, ("redacted", "sqlite_awaited", "sqlite_family", "sqlite_filters", "sqlite_functions")
     )
-    sqlite_heard, sqlite_links, sqlite_metrics, sqlite_received, sqlite_statistics = map(
-        _Lazily, ("sqlite_heard", "sqlite_links", "sqlite_metrics", "sqlite_received", "sqlite_statistics")
+    sqlite_heard, sqlite_links, sqlite_metrics, sqlite_received = map(
+        _Lazily, ("sqlite_heard", "sqlite_links", "sqlite_metrics", "sqlite_received")
     )
+    sqlite_statistics, sqlite_traced = map(_Lazily, ("sqlite_statistics", "sqlite_traced"))
 
 _Found = TypeVar("_Found")
 
@@ -288,6 +291,9 @@ class JournalReader:
         )
         found = [FailedAttempt(step, number, began, at, Failure(*rest)) for step, number, began, at, *rest in rows]
         return self._shown(found)
+
+    def traced_runs(self, keys: Sequence[int]) -> list[TracedRun]:
+        return sqlite_traced.traced(self._all, keys)
 
     def waiting_for_code(self, functions: Iterable[str]) -> dict[str, int]:
         """How many runs wait for each of these functions."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import anyio.to_thread
 
+from fanout.config import has_tracing
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.web.live import News
 from fanout.web.writer import Writer
@@ -31,6 +32,7 @@ class Site:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.has_tracing = has_tracing(config)
         self.news = News(config.journal)
         self._writer = Writer(config.journal)
         self._readers = threading.local()

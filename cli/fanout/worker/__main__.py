@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fanout import __version__
+from fanout.core.event_schemas import EventSchemas
 from fanout.errors import LoadError
 from fanout.model import Failure
 from fanout.protocol import (
@@ -39,6 +40,7 @@ from fanout.worker.step import ThreadWaiter
 
 if TYPE_CHECKING:
     from fanout.worker.loop_slots import LoopSlots
+    from fanout.worker.tracing import Tracing
 
 NOTE_AFTER_MS = 250
 
@@ -46,9 +48,11 @@ NOTE_AFTER_MS = 250
 class Worker:
     """The protocol's thread: it only passes on, so that no user code can hold it up."""
 
-    def __init__(self, link: Link, registered: dict[str, Registered]) -> None:
+    def __init__(self, link: Link, registered: dict[str, Registered], *, tracing: Tracing | None = None) -> None:
         self._link = link
         self._desk = Desk(link)
+        self._desk.schemas = EventSchemas(each.spec for each in registered.values())
+        self._desk.tracing = tracing
         self._registered = registered
         self._threads = ThreadSlots()
         self._loop = _loop_slots() if any(each.spec.is_async for each in registered.values()) else None
@@ -138,6 +142,17 @@ def _loop_slots() -> LoopSlots:
     return LoopSlots()
 
 
+def _tracing(service: str | None) -> Tracing | None:
+    if service is None:
+        return None
+    try:
+        # Lazy: without tracing nothing of it is imported, and a codebase's interpreter may not have it.
+        from fanout.worker.tracing import begin
+    except ModuleNotFoundError:
+        return None
+    return begin(service)
+
+
 def main() -> None:
     # The culprit only: with a thread a slot, the others would fill what is kept of a dead worker's words.
     faulthandler.enable(all_threads=False)
@@ -159,11 +174,12 @@ def main() -> None:
         link.post(LoadFailed(error.message, error.hint))
         return
     link.post(Described(tuple(each.spec for each in registered.values()), __version__))
+    tracing = _tracing(first.traced_as)
     capture.hear_logging()
     # What is loaded stays: the collector need not look at it again, and rarely at the rest.
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
-    Worker(link, registered).serve()
+    Worker(link, registered, tracing=tracing).serve()
 
 
 if __name__ == "__main__":

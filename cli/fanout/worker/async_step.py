@@ -6,10 +6,10 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from fanout.codec import encode_output
-from fanout.errors import StepError
+from fanout.errors import InvokeError, StepError
 from fanout.model import Event, StepKind, StepState
 from fanout.protocol import Awaited, SentEvent, Sleep, ToEngine
 from fanout.worker import asking
@@ -20,8 +20,17 @@ from fanout.worker.memory import leave_if_out_of_memory
 from fanout.worker.resting import rest_soon
 from fanout.worker.returns import decoder_of
 
+if TYPE_CHECKING:
+    from fanout.worker.signatures import AsyncBranch, Function, GivenT, OutputT
+
 P = ParamSpec("P")
 T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
+ItemT = TypeVar("ItemT")
 
 
 class TaskWaiter:
@@ -56,7 +65,10 @@ class AsyncSteps:
     async def run(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
 
     async def run(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """As `Steps.run`. A plain `fn` runs in a thread, so that it can't hold up its neighbours."""
+        """Run `fn(*args, **kwargs)` once and remember its result for ever: what it returns, or what that is awaited to.
+
+        A plain `fn` runs in a thread, so that it can't hold up its neighbours. Else as `Steps.run`.
+        """
         execution = self._execution
         reached = execution.reach(name)
         # Most steps are new: a coroutine that finds that out is not worth its price.
@@ -102,13 +114,13 @@ class AsyncSteps:
             raise
 
     async def sleep(self, name: str, duration: Duration) -> None:
-        """As `Steps.sleep`."""
+        """Wait for `duration`: seconds, a timedelta, or text such as `1h30m`; up to 366 days. It costs no slot."""
         reached = self._execution.reach(name)
         if await self._recorded(reached) is None:
             await self._sleep(reached, asking.after(f"step `{reached.key}`: the duration", duration, self._now()))
 
     async def sleep_until(self, name: str, when: Moment) -> None:
-        """As `Steps.sleep_until`."""
+        """Wait until `when`: a datetime, or text in ISO 8601; local time if it has no zone. A past one is no wait."""
         reached = self._execution.reach(name)
         if await self._recorded(reached) is None:
             await self._sleep(reached, asking.at(f"step `{reached.key}`: the time", when, self._now()))
@@ -122,7 +134,7 @@ class AsyncSteps:
         match: str | None = None,
         if_: str | None = None,
     ) -> Event | None:
-        """As `Steps.wait_for_event`."""
+        """The event by this name, or None if it does not come within `timeout`. Else as `Steps.wait_for_event`."""
         execution = self._execution
         reached = execution.reach(name)
         output = await self._recorded(reached)
@@ -132,29 +144,73 @@ class AsyncSteps:
         return asking.awaited_event(output)
 
     async def send_event(self, name: str, events: Events) -> list[str]:
-        """As `Steps.send_event`."""
+        """Send one event or many, exactly once, and return their ids in order. Else as `Steps.send_event`."""
         reached = self._execution.reach(name)
         output = await self._recorded(reached)
         if output is None:
-            sent = asking.sent_events(reached.key, events, self._now())
+            sent = asking.sent_events(reached.key, events, self._now(), self._execution.desk.schemas)
             output = encode_output(f"step `{reached.key}`", [event.id for event in sent])
             await self._done(reached, StepKind.SEND, output, sent)
         return asking.ids(output)
+
+    @overload
+    async def invoke(
+        self,
+        name: str,
+        function: Function[Any, OutputT] | str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        timeout: Duration | None = None,  # noqa: ASYNC109 - as above
+    ) -> OutputT: ...
+
+    @overload
+    async def invoke(
+        self,
+        name: str,
+        function: Function[GivenT, OutputT] | str,
+        data: GivenT,
+        *,
+        timeout: Duration | None = None,  # noqa: ASYNC109 - as above
+    ) -> OutputT: ...
 
     async def invoke(
         self,
         name: str,
         function: Target,
-        data: Mapping[str, Any] | None = None,
+        data: Any = None,
         *,
         timeout: Duration | None = None,  # noqa: ASYNC109 - as above
     ) -> Any:
-        """As `Steps.invoke`."""
+        """Run another function with this data as its event's; return what that returns. Else as `Steps.invoke`."""
         reached = self._execution.reach(name)
         output = await self._recorded(reached)
         if output is None:
             output = await self._ask(reached, asking.invoke(reached.key, function, data, timeout, self._now()))
         return asking.returned(function, output)
+
+    @overload
+    async def map(
+        self,
+        name: str,
+        function: Function[Any, OutputT] | str,
+        items: Iterable[ItemT],
+        *,
+        key: Callable[[ItemT], object] | None = None,
+        max_in_flight: int | None = None,
+        on_error: Literal["stop"] = "stop",
+    ) -> list[OutputT]: ...
+
+    @overload
+    async def map(
+        self,
+        name: str,
+        function: Function[Any, OutputT] | str,
+        items: Iterable[ItemT],
+        *,
+        key: Callable[[ItemT], object] | None = None,
+        max_in_flight: int | None = None,
+        on_error: OnError,
+    ) -> list[OutputT | InvokeError]: ...
 
     async def map(
         self,
@@ -166,7 +222,7 @@ class AsyncSteps:
         max_in_flight: int | None = None,
         on_error: OnError = "stop",
     ) -> list[Any]:
-        """As `Steps.map`."""
+        """Run another function once for each item; return what the runs return, in order. Else as `Steps.map`."""
         reached = self._execution.reach(name)
         mapped = asking.Mapped(reached.key, function, items, key=key, max_in_flight=max_in_flight, on_error=on_error)
         output = await self._recorded(reached)
@@ -174,8 +230,30 @@ class AsyncSteps:
             output = await self._feed(reached, mapped)
         return mapped.results(output)
 
-    async def parallel(self, *branches: Callable[[], Awaitable[Any]] | Awaitable[Any]) -> list[Any]:
-        """As `Steps.parallel`, for coroutines or async functions; `asyncio.gather` and `TaskGroup` do as well."""
+    @overload
+    async def parallel(self, a: AsyncBranch[T1], /) -> tuple[T1]: ...
+
+    @overload
+    async def parallel(self, a: AsyncBranch[T1], b: AsyncBranch[T2], /) -> tuple[T1, T2]: ...
+
+    @overload
+    async def parallel(self, a: AsyncBranch[T1], b: AsyncBranch[T2], c: AsyncBranch[T3], /) -> tuple[T1, T2, T3]: ...
+
+    @overload
+    async def parallel(
+        self, a: AsyncBranch[T1], b: AsyncBranch[T2], c: AsyncBranch[T3], d: AsyncBranch[T4], /
+    ) -> tuple[T1, T2, T3, T4]: ...
+
+    @overload
+    async def parallel(
+        self, a: AsyncBranch[T1], b: AsyncBranch[T2], c: AsyncBranch[T3], d: AsyncBranch[T4], e: AsyncBranch[T5], /
+    ) -> tuple[T1, T2, T3, T4, T5]: ...
+
+    @overload
+    async def parallel(self, *branches: AsyncBranch[T]) -> tuple[T, ...]: ...
+
+    async def parallel(self, *branches: Callable[[], Awaitable[Any]] | Awaitable[Any]) -> tuple[Any, ...]:
+        """Await coroutines, or async functions, at the same time. `asyncio.gather` and `TaskGroup` do as well."""
         self._execution.refuse_inside("`parallel`")
         results = await asyncio.gather(
             *(each() if callable(each) else each for each in branches), return_exceptions=True
@@ -183,7 +261,7 @@ class AsyncSteps:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-        return results
+        return tuple(results)
 
     def _now(self) -> int:
         return self._execution.desk.clock()

@@ -16,6 +16,7 @@ import msgspec
 
 from fanout.codec import encode_output, failure_of
 from fanout.core.causes import item_of, root_cause
+from fanout.core.event_schemas import EventSchemas
 from fanout.errors import (
     EventError,
     ExpressionError,
@@ -40,10 +41,13 @@ from fanout.protocol import (
 )
 from fanout.worker import capture
 from fanout.worker.branches import branch, fingerprint, inside
+from fanout.worker.event_types import EventTypes, UnfitError
 from fanout.worker.names import Names
 
 if TYPE_CHECKING:
     import asyncio
+
+    from fanout.worker.tracing import Tracing
 
 MAX_STEP_NAME_CHARS = 256
 MOST_REFUSALS = 10
@@ -81,13 +85,17 @@ class Desk:
 
     def __init__(self, link: Sender, clock: Callable[[], int] | None = None) -> None:
         self.link = link
-        self.clock = clock or now_ms
+        self.clock: Callable[[], int] = clock or now_ms
         """Milliseconds UTC."""
         self.calls: dict[int, Waiter] = {}
         """Results that may not be durable yet, by the number of the call."""
         self.going: dict[tuple[int, str], StepRunning] = {}
         """Steps by claim and key, until they end or have been reported."""
         self.executions: dict[int, Execution] = {}
+        self.tracing: Tracing | None = None
+        """Where they are in a trace, if there are traces."""
+        self.schemas: EventSchemas = EventSchemas()
+        """What this worker's functions say of events."""
         self._reporting = threading.Lock()
 
     def report_going(self, older_than_ms: int) -> None:
@@ -120,16 +128,18 @@ class Execution:
 
     def __init__(self, start: Start, desk: Desk, spec: FunctionSpec, code: CodeType | None) -> None:
         self.start = start
-        self.claim = start.claim
+        self.claim: int = start.claim
         self.desk = desk
         self.spec = spec
         self.recorded: dict[str, RecordedStep] = {step.key: step for step in start.steps}
-        self.is_evicting = False
-        self.has_left = False
+        self.event_types: EventTypes | None = None
+        """What the function has for the data of its events, if that is more than JSON."""
+        self.is_evicting: bool = False
+        self.has_left: bool = False
         """Evicted was raised: whatever the function does about it, this execution has no result."""
-        self.is_left_behind = False
+        self.is_left_behind: bool = False
         """The engine was told that it has left, though its code goes on."""
-        self.is_parked = False
+        self.is_parked: bool = False
         """All of it waits, and the engine has been told: no step begins before it says so."""
         self.executing = 0
         """Steps whose own code is running."""
@@ -145,7 +155,7 @@ class Execution:
         self.task: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         """Those that the function has started."""
-        self.stirs = 0
+        self.stirs: int = 0
         """How often one of them has begun, ended, been woken or come to a step."""
         self.timers: WeakSet[asyncio.TimerHandle] = WeakSet()
         self.threads = 0
@@ -154,7 +164,7 @@ class Execution:
         """Somebody looks whether they all wait."""
         self.alarm: asyncio.TimerHandle | None = None
         """Then somebody will."""
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         self._code = code
         self._names = Names(start.steps)
         self._positions = 0
@@ -347,6 +357,8 @@ class Execution:
         retriable, retry_after_ms = is_retriable(error, self.desk.clock())
         if isinstance(error, StepError):
             failure = Failure(type(error).__name__, str(error), error.traceback)
+        elif isinstance(error, UnfitError):
+            failure = Failure("EventError", error.message)
         else:
             failure = failure_of(error)
         return RunFailed(self.claim, failure, retriable, retry_after_ms)

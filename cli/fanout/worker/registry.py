@@ -19,6 +19,7 @@ from fanout.codec import failure_of
 from fanout.declare import on_failure_of, spec_of
 from fanout.errors import LoadError
 from fanout.model import FunctionSpec
+from fanout.worker.event_types import EventTypes, types_of
 from fanout.worker.step_names import step_names
 
 
@@ -31,6 +32,15 @@ class Registered(NamedTuple):
         """What the user wrote, below what other decorators have put around it; None where that can't be seen."""
         code: CodeType | None = getattr(inspect.unwrap(self.code), "__code__", None)
         return code
+
+    @property
+    def event_types(self) -> EventTypes | None:
+        """What it has for the data of its events, if that is more than JSON.
+
+        Raises:
+            LoadError: `event_schema` has what can't be used.
+        """
+        return types_of(self.code, self.spec)
 
 
 def load(root: Path, modules: Sequence[str]) -> dict[str, Registered]:
@@ -85,9 +95,16 @@ def _register(registered: dict[str, Registered], new: Registered) -> None:
 
 
 def _described(root: Path, spec: FunctionSpec, code: Callable[..., Any]) -> Registered:
-    """With the file as people know it, relative to the project, and with the names of its steps."""
+    """With the file as people know it, relative to the project, the names of its steps, and what its events have."""
     found = Registered(spec, code)
-    shown = msgspec.structs.replace(spec, file=_relative(root, spec.file), steps=step_names(found.written))
+    file = _relative(root, spec.file)
+    try:
+        types = found.event_types
+    except LoadError as error:
+        where = f"`{file}` line {spec.line}: `{spec.qualname}`"
+        raise LoadError(f"{where}: {error.message}", hint=error.hint) from None
+    schemas = () if types is None else types.described()
+    shown = msgspec.structs.replace(spec, file=file, steps=step_names(found.written), schemas=schemas)
     return found._replace(spec=shown)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from fanout.codec import encode_output
-from fanout.errors import StepError
+from fanout.errors import InvokeError, StepError
 from fanout.model import Event, StepKind, StepState
 from fanout.protocol import Awaited, SentEvent, Sleep, ToEngine
 from fanout.worker import asking, parallel
@@ -18,8 +18,17 @@ from fanout.worker.execution import Evicted, Execution, Reached
 from fanout.worker.memory import leave_if_out_of_memory
 from fanout.worker.returns import decoder_of
 
+if TYPE_CHECKING:
+    from fanout.worker.signatures import Branch, Function, GivenT, OutputT
+
 P = ParamSpec("P")
 T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
+ItemT = TypeVar("ItemT")
 
 
 class ThreadWaiter:
@@ -141,20 +150,38 @@ class Steps:
         reached = self._execution.reach(name)
         output = self._recorded(reached)
         if output is None:
-            sent = asking.sent_events(reached.key, events, self._now())
+            sent = asking.sent_events(reached.key, events, self._now(), self._execution.desk.schemas)
             output = encode_output(f"step `{reached.key}`", [event.id for event in sent])
             self._done(reached, StepKind.SEND, output, sent)
         return asking.ids(output)
 
+    @overload
     def invoke(
-        self, name: str, function: Target, data: Mapping[str, Any] | None = None, *, timeout: Duration | None = None
-    ) -> Any:
+        self,
+        name: str,
+        function: Function[Any, OutputT] | str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        timeout: Duration | None = None,
+    ) -> OutputT: ...
+
+    @overload
+    def invoke(
+        self,
+        name: str,
+        function: Function[GivenT, OutputT] | str,
+        data: GivenT,
+        *,
+        timeout: Duration | None = None,
+    ) -> OutputT: ...
+
+    def invoke(self, name: str, function: Target, data: Any = None, *, timeout: Duration | None = None) -> Any:
         """Run another function with this data as its event's, and wait for what it returns.
 
         Args:
             name: the step's.
             function: a function of fanout's, or the id of one.
-            data: the data of its event.
+            data: the data of its event: a mapping, or what the function's context has as its data.
             timeout: how long to wait, as for `sleep`; the function itself goes on.
 
         Raises:
@@ -165,6 +192,30 @@ class Steps:
         if output is None:
             output = self._ask(reached, asking.invoke(reached.key, function, data, timeout, self._now()))
         return asking.returned(function, output)
+
+    @overload
+    def map(
+        self,
+        name: str,
+        function: Function[Any, OutputT] | str,
+        items: Iterable[ItemT],
+        *,
+        key: Callable[[ItemT], object] | None = None,
+        max_in_flight: int | None = None,
+        on_error: Literal["stop"] = "stop",
+    ) -> list[OutputT]: ...
+
+    @overload
+    def map(
+        self,
+        name: str,
+        function: Function[Any, OutputT] | str,
+        items: Iterable[ItemT],
+        *,
+        key: Callable[[ItemT], object] | None = None,
+        max_in_flight: int | None = None,
+        on_error: OnError,
+    ) -> list[OutputT | InvokeError]: ...
 
     def map(
         self,
@@ -204,7 +255,27 @@ class Steps:
             output = self._feed(reached, mapped)
         return mapped.results(output)
 
-    def parallel(self, *branches: Callable[[], Any]) -> list[Any]:
+    @overload
+    def parallel(self, a: Branch[T1], /) -> tuple[T1]: ...
+
+    @overload
+    def parallel(self, a: Branch[T1], b: Branch[T2], /) -> tuple[T1, T2]: ...
+
+    @overload
+    def parallel(self, a: Branch[T1], b: Branch[T2], c: Branch[T3], /) -> tuple[T1, T2, T3]: ...
+
+    @overload
+    def parallel(self, a: Branch[T1], b: Branch[T2], c: Branch[T3], d: Branch[T4], /) -> tuple[T1, T2, T3, T4]: ...
+
+    @overload
+    def parallel(
+        self, a: Branch[T1], b: Branch[T2], c: Branch[T3], d: Branch[T4], e: Branch[T5], /
+    ) -> tuple[T1, T2, T3, T4, T5]: ...
+
+    @overload
+    def parallel(self, *branches: Branch[T]) -> tuple[T, ...]: ...
+
+    def parallel(self, *branches: Callable[[], Any]) -> tuple[Any, ...]:
         """Call the branches at the same time, each in a thread, with steps of their own.
 
         All come to their end, also when one of them raises.
