@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from fanout import cloud_events
 from fanout.errors import EventError
+from fanout.json_lists import MOST_COUNTED, counted, lines_of, listed
 from fanout.model import RESERVED_PREFIX
 
 FIELDS = ("name", "data", "id", "ts", "user", "v")
@@ -52,7 +54,6 @@ class NewEvent(msgspec.Struct, frozen=True, gc=False):
 Subject = Callable[[str | None], str]
 
 _as_raw = msgspec.json.Decoder(msgspec.Raw).decode
-_as_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _as_raw_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _as_value = msgspec.json.Decoder().decode
 
@@ -67,10 +68,10 @@ def parse(text: bytes, source: str, limits: Limits = DEFAULT_LIMITS) -> list[New
     _check_utf8(text, source)
     if not text.strip():
         raise EventError(f"`{source}` is empty", hint=_EXAMPLE)
-    items = list(_items(text, source, limits))
+    items = list(islice(_items(text, source, limits), MOST_COUNTED + 1))
     if len(items) > limits.request_events:
         raise EventError(
-            f"`{source}` has {len(items):,} events, at most {limits.request_events:,} can be in one request",
+            f"`{source}` has {counted(len(items))} events, at most {limits.request_events:,} can be in one request",
             hint="split it, and send one part after another",
         )
     return [_event(raw, subject, limits) for subject, raw in items]
@@ -148,7 +149,7 @@ def _items(text: bytes, source: str, limits: Limits) -> Iterator[tuple[Subject, 
         return
     match text.lstrip()[:1]:
         case b"[":
-            for number, raw in enumerate(_as_raws(whole), 1):
+            for number, raw in enumerate(listed(bytes(whole)), 1):
                 yield _in_place(f"`{source}` event {number}"), bytes(raw)
         case b"{":
             yield lambda field: _in_place(f"`{source}` line {_line_of(text, field)}")(field), text
@@ -158,7 +159,7 @@ def _items(text: bytes, source: str, limits: Limits) -> Iterator[tuple[Subject, 
 
 def _is_ndjson(text: bytes) -> bool:
     """Several lines, the first of them JSON by itself: a document over several lines never begins so."""
-    lines = (line for line in text.split(b"\n") if line.strip())
+    lines = (line for line in lines_of(text) if line.strip())
     first, second = next(lines), next(lines, None)
     if second is None:
         return False
@@ -170,12 +171,11 @@ def _is_ndjson(text: bytes) -> bool:
 
 
 def _lines(text: bytes, source: str, limits: Limits) -> Iterator[tuple[Subject, bytes]]:
-    # Split at \n alone: JSON text may hold the other characters that str.splitlines() takes for ends of lines.
-    for number, line in enumerate(text.split(b"\n"), 1):
+    for number, line in enumerate(lines_of(text), 1):
         if not line.strip():
             continue
         subject = _in_place(f"`{source}` line {number}")
-        _check_json(line, source, subject, limits, number)
+        _check_json(line.removesuffix(b"\n"), source, subject, limits, number)
         yield subject, line
 
 

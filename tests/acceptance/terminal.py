@@ -33,6 +33,7 @@ class Terminal:
         self._modes = termios.tcgetattr(theirs)
         self._theirs = theirs  # Kept, so that its modes can be looked at when the command is over.
         self._shown = b""
+        self._is_there = True
         self.process = subprocess.Popen(
             [COMMAND, *arguments], cwd=project.root, env=kept, stdin=theirs, stdout=theirs, stderr=theirs,
             start_new_session=True, preexec_fn=_own_terminal,  # noqa: PLW1509 - it only calls the system
@@ -41,10 +42,16 @@ class Terminal:
         self._reader.start()
 
     def _read(self) -> None:
-        while data := os.read(self._ours, 65_536):
+        while data := self._more():
             self._shown += data
             if b"\0end\0" in self._shown:
                 return
+
+    def _more(self) -> bytes:
+        try:
+            return os.read(self._ours, 65_536)
+        except OSError:
+            return b""  # Nobody has its other end any more.
 
     @property
     def shown(self) -> str:
@@ -64,16 +71,27 @@ class Terminal:
 
     def end(self) -> int:
         code = self.process.wait(FENCE_S)
-        os.write(self._theirs, b"\0end\0")  # What was written before has been read, then.
-        self._reader.join()
+        if self._reader.is_alive():
+            os.write(self._theirs, b"\0end\0")  # What was written before has been read, then.
+            self._reader.join()
         return code
+
+    def hang_up(self) -> None:
+        """As if its window were closed."""
+        os.write(self._theirs, b"\0end\0")
+        self._reader.join()
+        for descriptor in (self._theirs, self._ours):
+            os.close(descriptor)
+        self._is_there = False
 
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
+            self.process.wait()
+        if self._is_there:
             self.end()
-        os.close(self._ours)
-        os.close(self._theirs)
+            os.close(self._ours)
+            os.close(self._theirs)
 
 
 @contextmanager

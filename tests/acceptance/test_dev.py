@@ -170,3 +170,14 @@ def test_in_a_pipe_there_is_an_object_a_line(project: Project, tmp_path: Path) -
         assert process.wait(FENCE_S) == 130
         assert process.stderr is not None
         assert process.stderr.read().endswith("stopped; what was left goes on next time\n")
+
+
+def test_what_was_before_is_not_told_of(project: Project) -> None:
+    save(project, CODE)
+    project.fanout("send", "--name", "app/go")
+    with watching(project, "--no-web", columns=120) as terminal:
+        terminal.saw("serving 2 functions")
+        project.fanout("send", "--name", "app/go", "--no-wait")
+        terminal.saw("done in")
+        assert masked(terminal.shown).count("┌") == 1
+        assert "starts nothing" not in terminal.shown

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import socket
 import subprocess
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import FENCE_S, Project, until
+from .conftest import COMMAND, FENCE_S, Project, until
 
 CODE = """
 @fanout.function(trigger=fanout.on("app/go"))
@@ -175,3 +177,27 @@ def test_a_supervisor_hears_how_it_is(project: Project, tmp_path: Path, monkeypa
                 pass
             assert said == b"STOPPING=1\nSTATUS=stopping: 0 runs at work"
             assert ended(process)[0] == 0
+
+
+def test_it_goes_on_when_the_terminal_of_its_words_has_gone(project: Project) -> None:
+    project.write('print("loaded")\n@fanout.function(trigger=fanout.on("app/go"))\ndef f(ctx): return os.getpid()\n')
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [COMMAND, "serve", "--no-web"], cwd=project.root, env=project.environment(), start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs,
+    )  # fmt: skip
+    try:
+        os.close(theirs)
+        said = b""
+        while b"Ctrl-C stops" not in said:
+            said += os.read(ours, 65_536)
+        os.close(ours)
+        assert project.send("app/go").code == 0
+        [(worker,)] = project.query("SELECT output FROM run")
+        os.kill(int(worker), signal.SIGKILL)  # The next one says that it has been loaded, and nobody hears that.
+        assert project.send("app/go").code == 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(FENCE_S) == 0
+    finally:
+        process.kill()
+        process.wait()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,6 +101,15 @@ def test_secrets_are_told_to_no_program(project: Project) -> None:
     assert SECRET not in json.dumps(said()) + talk[0]
 
 
+def test_programs_may_ask_for_what_fails_alone(project: Project) -> None:
+    project.write(TELLING, toml=TOML)
+    with objects(project, "--no-web", "--failed") as (said, _):
+        said.saw("serving")
+        project.fanout("send", "--name", "app/go", "--data", json.dumps({"password": SECRET}), "--no-wait")
+        said.saw("run", state="failed")
+    assert [each["kind"] for each in said()] == ["serving", "step", "run"]
+
+
 def test_runs_are_told_from_their_beginning_with_their_event(project: Project) -> None:
     project.write(PLAIN + 'print("loading")\n', toml=TOML)
     with objects(project, "--no-web") as (said, _):
@@ -113,7 +124,7 @@ def test_runs_are_told_from_their_beginning_with_their_event(project: Project) -
 
 
 def _page(place: str) -> str:
-    with urllib.request.urlopen(place, timeout=FENCE_S) as answer:  # noqa: S310 - it is ours
+    with urllib.request.urlopen(place, timeout=FENCE_S) as answer:
         return str(answer.read().decode())
 
 
@@ -126,9 +137,12 @@ def test_the_dashboard_has_the_settings_of_now(project: Project) -> None:
         terminal.saw("done in")
         [(run,)] = project.query("SELECT id FROM run")
         until(lambda: SECRET in _page(f"{place}/runs/{run}"), "it is shown")
-        project.write(PLAIN, toml=HIDING)
-        terminal.saw(r"fanout\.toml \(other keys to redact\)")
+        # The journal stays, whoever is started again.
+        project.write(PLAIN, toml=HIDING + '[journal]\npath = "other.db"\n')
+        terminal.saw(r"fanout\.toml \(other keys to redact\)\nhint: `\[journal\] path` takes effect at the next start")
         until(lambda: SECRET not in _page(f"{place}/runs/{run}"), "it is not shown any more")
+        terminal.press("r")
+        terminal.saw(r"done in .*replay of")
         project.write(PLAIN, toml=HIDING.replace("[web]", '[web]\nhost = "127.0.0.2"'))
         terminal.saw(r"dashboard: http://127\.0\.0\.2:\d+\n")
         other = re.findall(r"dashboard: (\S+)\n", terminal.shown)[-1]
@@ -151,3 +165,51 @@ def test_settings_that_are_mended_are_said_to_be(project: Project) -> None:
         terminal.saw(r"error: .*fanout\.toml")
         (project.root / "fanout.toml").write_text(TOML)
         terminal.saw(r"fanout\.toml can be read again\n")
+
+
+LONG = """
+@fanout.function(trigger=fanout.on("app/go"))
+def f(ctx: Context):
+    ctx.step.run("long", long)
+
+def long():
+    note("begun")
+    while not (HERE / "enough").exists():
+        time.sleep(0.01)
+    note("ended")
+"""
+
+
+def test_steps_may_end_when_the_terminal_has_gone(project: Project) -> None:
+    project.write(LONG, toml=TOML)
+    with watching(project, "--no-web") as terminal:
+        terminal.saw("serving 1 function")
+        project.fanout("send", "--name", "app/go", "--no-wait")
+        until(lambda: project.notes() == ["begun"], "the step has begun")
+        terminal.hang_up()
+        terminal.process.send_signal(signal.SIGHUP)  # As the shell does, beside the system.
+        # A look at the screen is due each tenth of a second: the step ends after several.
+        with pytest.raises(subprocess.TimeoutExpired):
+            terminal.process.wait(1)
+        (project.root / "enough").touch()
+        terminal.process.wait(FENCE_S)
+    assert project.notes() == ["begun", "ended"]
+    assert project.query("SELECT key, state FROM step") == [("long", "completed")]
+
+
+BEGINNING = """
+import io, sys
+
+class Interrupted(io.StringIO):
+    def write(self, text):
+        raise KeyboardInterrupt
+
+sys.argv, sys.stdout = ["fanout", "--version"], Interrupted()
+from fanout.commands.main import main
+main()
+"""
+
+
+def test_an_interrupt_while_it_begins_is_no_traceback() -> None:
+    done = subprocess.run([sys.executable, "-c", BEGINNING], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")

@@ -55,8 +55,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     yield from serving(root)
 
 
-def serving(root: Path) -> Iterator[Site]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FANOUT_")}
+def serving(root: Path, **given: str) -> Iterator[Site]:
+    """`given`: variables of its environment."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FANOUT_")} | given
     process = subprocess.Popen(
         [COMMAND, "serve"], cwd=root, env=environment, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,

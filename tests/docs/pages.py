@@ -29,7 +29,10 @@ ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 HOMES = {str(page.relative_to(ROOT)): page for page in PAGES}
 _PART = re.compile(r"^(?P<comment><!--.*?-->)$|^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^ *```$", re.M | re.S)
-_DIRECTIVE = re.compile(r"<!-- (setup|file|edit|run|serve|id \w+|body|exits|until|beside|any order|not run)(?:: ([^\n]*?))?(?:\n(.*))? ?-->", re.S)
+_DIRECTIVE = re.compile(
+    r"<!-- (setup|file|edit|run|serve|id \w+|body|exits|until|beside|any order|not run)(?:: ([^\n]*?))?(?:\n(.*))? ?-->",
+    re.S,
+)
 
 
 class Part(NamedTuple):

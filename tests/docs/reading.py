@@ -126,7 +126,9 @@ class Reader:
         listed = list(commands(part.text))
         for number, (command, shown) in enumerate(listed, 1):
             is_last = number == len(listed)
-            goes_on = [part.said[name] for name in ("until", "beside") if name in part.said and (is_last or name == "until")]
+            goes_on = [
+                part.said[name] for name in ("until", "beside") if name in part.said and (is_last or name == "until")
+            ]
             code, came = self._run(command, goes_on, stays="beside" in part.said)
             expected = int(part.said.get("exits", "0")) if is_last else 0
             assert code == expected, f"`{command}` ended with {code}, not {expected}:\n{came}"

@@ -132,6 +132,16 @@ def test_code_that_does_not_end_to_load_is_said_and_the_next_save_ends_it(reload
     assert [*simulation.pool.workers] == [3]
 
 
+def test_the_first_code_may_never_end_to_load_which_is_said(reloading: Simulate) -> None:
+    simulation = reloading(versions(ONE, number=1), processes=1, loading=[Loading.NEVER_ENDS])
+    simulation.run(for_ms=LOADS_LONG_MS + 1_000)
+    assert [error for error, _ in said(simulation)] == ["its modules are still loading after 10 s"]
+    simulation.save(versions(ONE, number=2))
+    simulation.send()
+    simulation.run(for_ms=1_000)
+    assert states(simulation) == [("f", "completed")]
+
+
 @pytest.mark.parametrize("how", ["broken", "deadly"])
 def test_broken_code_changes_nothing_and_the_next_save_tries_again(reloading: Simulate, how: str) -> None:
     simulation = reloading(versions(ONE, TWO, number=1))

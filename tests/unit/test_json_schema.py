@@ -154,7 +154,9 @@ def test_a_pattern_can_not_hold_up_whoever_sends() -> None:
 # A second opinion, on schemas of all that types are described by but formats, where we take more than the standard.
 
 names = st.sampled_from(["a", "b", "c"])
-scalars = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, 1.0, 2.5]) | st.sampled_from(["", "a", "bb"])
+scalars = (
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, 1.0, 2.5]) | st.sampled_from(["", "a", "bb"])
+)
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3), max_leaves=8
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from fanout.config import Config, load
 from fanout.engine.sources import Sources
+from fanout.engine.watcher import Watcher
 
 
 @pytest.fixture
@@ -101,3 +103,26 @@ def test_roots_may_lie_in_each_other(tmp_path: Path) -> None:
     assert sources.folders == {str(tmp_path), str(tmp_path / "f"), str(tmp_path / "f/g")}
     write(tmp_path, "f/g/a.py", text="x = 22\n")
     assert names(config, sources.look()) == {"f/g/a.py"}
+
+
+def test_a_name_that_is_no_text_ends_nothing(config: Config) -> None:
+    write(config.root, os.fsdecode(b"f/\xff/a.py"))
+    heard = queue.Queue[None]()
+    watcher = Watcher(config, lambda: heard.put(None))
+    try:
+        write(config.root, "one.py", text="x = 22\n")
+        heard.get(timeout=60)
+        assert names(config, set(watcher.take())) == {"one.py"}
+    finally:
+        watcher.close()
+
+
+def test_what_was_saved_while_the_first_workers_started_has_changed(config: Config) -> None:
+    for path in (config.path, *config.root.rglob("*.py")):
+        os.utime(path, ns=(1_000, 1_000))
+    os.utime(config.root / "one.py", ns=(2_000, 2_000))
+    watcher = Watcher(config, lambda: None, since_ns=1_500)
+    try:
+        assert names(config, set(watcher.take())) == {"one.py"}
+    finally:
+        watcher.close()

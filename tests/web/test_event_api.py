@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import re
 import threading
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from fanout.config import Config
-from fanout.events import NewEvent
+from fanout.errors import EventError
+from fanout.events import NewEvent, parse
 from fanout.journal.sqlite_appender import SqliteAppender
 from fanout.web import writer
 from tests.web.conftest import client_of
@@ -190,6 +193,64 @@ def test_a_journal_that_can_not_be_used(browser: TestClient, config: Config) -> 
     # When it can be, it is.
     config.journal.unlink()
     assert browser.post("/e/k", json=ONE).status_code == 200
+
+
+def test_another_journal_in_its_place_is_the_one_that_is_written(browser: TestClient, config: Config) -> None:
+    assert browser.post("/e/k", json=ONE).status_code == 200
+    assert len(browser.get("/api/events").json()["events"]) == 1
+    for path in config.journal.parent.iterdir():
+        path.unlink()
+    assert browser.get("/api/events").json() == {"events": []}
+    [id_] = browser.post("/e/k", json=ONE).json()["ids"]
+    assert [row[0] for row in stored(config)] == [id_]
+    assert [event["id"] for event in browser.get("/api/events").json()["events"]] == [id_]
+
+
+def test_a_disk_that_is_full_for_a_while(browser: TestClient, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert browser.post("/e/k", json=ONE).status_code == 200
+    with monkeypatch.context() as full:
+        full.setattr(SqliteAppender, "_is_known", lambda *_: fail())
+        refused = browser.post("/e/k", json={**ONE, "id": "x"})
+        assert (refused.status_code, refused.json()["ids"]) == (503, [])
+        assert refused.json()["error"] == f"the disk of the journal `{config.journal}` is full"
+    assert browser.post("/e/k", json={**ONE, "id": "x"}).json() == {"ids": ["x"], "status": 200}
+    assert len(stored(config)) == 2
+
+
+def fail() -> bool:
+    raise apsw.FullError
+
+
+def test_an_engine_that_can_not_be_told_is_no_reason_not_to_answer(config: Config) -> None:
+    config.journal.parent.mkdir()
+    name = config.journal.with_name("journal.db.lock")
+    name.write_bytes(b"\xffnobody\nnowhere\n")
+
+    async def several() -> None:
+        written = writer.Writer(config.journal)
+        for _ in range(3):
+            async with asyncio.timeout(30):
+                await written.events([NewEvent("a", "{}")])
+        await written.close()
+
+    with name.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        asyncio.run(several())
+    assert len(stored(config)) == 3
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" + b"1," * 4_000_000 + b"1]", b"1\n" * 4_000_000, b"[" + b"{}," * 3_000_000 + b"{}]"]
+)
+def test_no_end_of_events_is_not_read_to_its_end(body: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(EventError) as raised:
+            parse(body, "the request")
+        assert tracemalloc.get_traced_memory()[1] < 200 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert raised.value.message == "`the request` has more than 100,000 events, at most 5,000 can be in one request"
 
 
 class Gate:

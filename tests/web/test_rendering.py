@@ -23,7 +23,8 @@ from tests.unit.filled import NOW
         (3_600_000, "1 h ago"),
         (86_400_000, "1 d ago"),
         (-1_000, "now"),
-        (-90_000, "in 1 min"),
+        (-100_000, "in 2 min"),
+        (-259_100_000, "in 3 d"),
     ],
 )
 def test_how_long_ago_it_was(monkeypatch: pytest.MonkeyPatch, before_ms: int, said: str) -> None:

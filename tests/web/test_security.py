@@ -142,6 +142,16 @@ def test_the_token_in_an_address_becomes_a_cookie_and_goes(config: Config) -> No
         assert client.post(f"/no/such?token={TOKEN}").status_code == 401
 
 
+def test_cookies_of_other_sites_on_this_machine_are_not_in_the_way(config: Config) -> None:
+    # Cookies don't tell ports apart: what another program of this machine has set comes here too.
+    cookie = access({"FANOUT_TOKEN": TOKEN}, "127.0.0.1", 8288).cookie
+    with client_of(config, token=TOKEN) as client:
+        for others in ('a={"x":1}; ', "a; ", 'b="; ', "c[d]=1,2; =; ;; ", "fanout-8288=old; "):
+            for cookies in (f"{others}fanout-8288={cookie}", f"fanout-8288={cookie}; {others}"):
+                assert client.get("/no", headers={"cookie": cookies}).status_code == 404, cookies
+            assert client.get("/no", headers={"cookie": f"{others}x=fanout-8288={cookie}"}).status_code == 401
+
+
 @pytest.mark.parametrize("path", ["//evil.example", "/%2f/evil.example", "/\\evil.example", "/%5Cevil.example/"])
 def test_the_way_back_from_the_token_leads_nowhere_else(config: Config, path: str) -> None:
     with client_of(config, token=TOKEN) as client:
@@ -205,6 +215,23 @@ def test_names_and_addresses_of_a_site_that_others_reach(behind_a_name: TestClie
     assert status("box", "http://box") == 421
     assert status("evil.example", "http://evil.example") == 421
     assert status("fanout.example.com", "http://evil.example") == 403
+
+
+def test_at_the_port_that_browsers_leave_out_it_has_its_name_too() -> None:
+    allowed = access({}, "127.0.0.1", 80)
+    assert all(allowed.has_name(host) for host in ("localhost", "127.0.0.1", "[::1]", "localhost:80"))
+    assert not any(allowed.has_name(host) for host in ("localhost:8080", "evil.example", "evil.example:80"))
+
+
+def test_what_looks_like_an_address_and_is_none() -> None:
+    allowed = access({"FANOUT_TOKEN": TOKEN}, "0.0.0.0", 8288)
+    good = ("1.2.3.4", "1.2.3.4:80", "[fe80::1]", "[::1]:65535", "LOCALHOST:1")
+    assert [host for host in good if not allowed.has_name(host)] == []
+    bad = (
+        "[1.2.3.4]", "[1.2.3.4]:80", "1.2.3.4:\xb2", "1.2.3.4.", "0x7f.1", "2130706433", "127.1", "::1", "fe80::1%x",
+        "[fe80::1%evil]", "[::1", "[::1]x", "[]", "x@1.2.3.4", "1.2.3.4:80:80", "1.2.3.4/x", "\u0661.2.3.4",
+    )  # fmt: skip
+    assert [host for host in bad if allowed.has_name(host)] == []
 
 
 @pytest.mark.parametrize("declared", [str(MOST_BODY_BYTES + 1), "9" * 5000, "-1", "+1", "0x1", "1_0", "²"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -10,6 +12,7 @@ from fanout.config import Config
 from tests.acceptance.conftest import until
 from tests.web.conftest import Served, rest_of
 
+EVENT = b'{"name":"app/hello"}'
 SLOW = (b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: x\r\nX-Y", b"P", b"")
 
 
@@ -108,10 +111,56 @@ def test_connections_have_a_bound_and_ended_ones_do_not_count(monkeypatch: pytes
         return served.said(request(served, "GET /nothing")).startswith(b"HTTP/1.1 404")
 
     until(is_answered, "the first is alone")
-    with served.connected():
-        until(lambda: len(served.server.server_state.connections) == 1, "the first is known")
+    with served.connected() as first:
+        first.sendall(request(served, "POST /e/k", "Content-Length: 10", is_last=False))
+        until(lambda: len(served.server.server_state.tasks) == 1, "the first is being answered")
         assert served.said(request(served, "GET /nothing")) == b""
     until(is_answered, "the first has gone")
+
+
+def test_those_that_ask_nothing_make_room_for_who_does(monkeypatch: pytest.MonkeyPatch, served: Served) -> None:
+    monkeypatch.setattr("fanout.web.server.MOST_CONNECTIONS", 20)
+    with ExitStack() as stack:
+        for number in range(60):
+            waiting = stack.enter_context(served.connected())
+            match number % 3:
+                case 0:
+                    waiting.sendall(b"GET /noth")
+                case 1:
+                    waiting.sendall(request(served, "GET /nothing", is_last=False))
+                    assert waiting.recv(65536).startswith(b"HTTP/1.1 404")
+        with served.connected() as streaming:
+            streaming.sendall(request(served, "GET /live", is_last=False))
+            assert streaming.recv(65536).startswith(b"HTTP/1.1 200")
+            for _ in range(30):
+                stack.enter_context(served.connected())
+                assert served.said(request(served, "GET /nothing")).startswith(b"HTTP/1.1 404")
+            assert len(served.server.server_state.connections) <= 20
+            # Of those that wait the oldest have gone; who is being answered stays.
+            until(lambda: len(served.server._site.news._listeners) == 1, "the stream is there")
+
+
+def test_what_comes_behind_a_body_is_no_header(served: Served) -> None:
+    head = request(served, "POST /e/k", "Transfer-Encoding: chunked")
+    body = b'b\r\n{"name":"a"\r\n1\r\n}\r\n0\r\n'
+    said = served.said(head + body + b"Content-Type: text/html\r\nce-specversion: 1.0\r\nce-type: b\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 200"), said
+
+
+@pytest.mark.parametrize("piece", [b"X-More: " + b"x" * 1000 + b"\r\n", b"x" * 1000])
+@pytest.mark.parametrize("begun", [b"0\r\nX: x", b"1;x=x", b"b\r\n" + b'{"name":"a"' + b"\r\n0\r\nX:x"])
+def test_what_comes_around_a_body_has_an_end(served: Served, begun: bytes, piece: bytes) -> None:
+    for path in ("/e/k", "/nothing"):
+        head = request(served, f"POST {path}", "Transfer-Encoding: chunked", is_last=False)
+        with served.connected() as connection, pytest.raises((ConnectionResetError, BrokenPipeError)):
+            connection.sendall(head + begun + 50_000 * piece)
+
+
+def test_a_body_in_the_smallest_pieces_is_taken(served: Served) -> None:
+    text = json.dumps({"name": "a", "data": {"x": "y" * 100_000}}).encode()
+    head = request(served, "POST /e/k", "Transfer-Encoding: chunked")
+    pieces = b"".join(b"1\r\n%c\r\n" % byte for byte in text)
+    assert served.said(head + pieces + b"0\r\n\r\n").startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize(
@@ -136,6 +185,29 @@ def test_an_upgrade_is_not_made(served: Served) -> None:
     with served.connected() as connection:
         connection.sendall(request(served, "GET /live", "Connection: Upgrade", "Upgrade: websocket", is_last=False))
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("length", [f"Content-Length: {len(EVENT)}", "Transfer-Encoding: chunked"])
+def test_who_would_rather_speak_another_protocol_is_answered_in_this(served: Served, length: str) -> None:
+    """As Java's client asks, with each of its requests: `Upgrade: h2c`."""
+    body = EVENT if "Length" in length else b"%x\r\n%b\r\n0\r\n\r\n" % (len(EVENT), EVENT)
+    asked = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAEAAEAA", length)
+    whole = request(served, "POST /e/k?x=%20y", *asked, body=body, is_last=False)
+    with served.connected() as connection:
+        for sent in (whole, whole + whole, whole[:-20], whole[-20:], *(bytes([byte]) for byte in whole)):
+            connection.sendall(sent)
+        connection.sendall(request(served, "GET /nothing"))
+        said = rest_of(connection)
+    assert said.count(b"HTTP/1.1 200 OK") == 5, said
+    assert said.count(b'{"ids":["') == 5
+    assert said.count(b"HTTP/1.1 404") == 1
+
+
+def test_it_is_no_tunnel(served: Served) -> None:
+    for target in (served.host, "/", "*"):
+        assert served.said(request(served, f"CONNECT {target}", is_last=False)).startswith(b"HTTP/1.1 400")
+        said = served.said(request(served, f"CONNECT {target}", "Connection: Upgrade", "Upgrade: x", is_last=False))
+        assert said.startswith(b"HTTP/1.1 400")
 
 
 def test_a_name_without_an_end_costs_nothing(served: Served) -> None:

@@ -360,3 +360,15 @@ def test_a_hundred_thousand_lines_all_come_and_are_shown_as_before(tmp_path: Pat
     assert [line.text for line in made.printed] == [f"line {number}" for number in range(100_000)]
     made.pool.shut_down()
     assert [line for line in made.shown if re.match("line", line)] == [f"line {number}" for number in range(100_000)]
+
+
+def test_megabytes_without_an_end_of_line_are_shown_in_parts_and_are_no_ones_last_words(tmp_path: Path) -> None:
+    made = Pool(tmp_path, "crashes")
+    with (tmp_path / "work.py").open("a") as file:
+        file.write("\nimport os, sys\nsys.stdout.write('x' * 5_000_000)\nsys.stdout.flush()\nos._exit(1)\n")
+    lost = made.until(Lost)
+    assert isinstance(lost, Lost)
+    assert sum(map(len, made.shown)) == 5_000_000
+    assert max(map(len, made.shown)) <= 16 * 1024
+    assert sum(map(len, lost.tail)) < 100_000
+    made.pool.shut_down()

@@ -100,11 +100,12 @@ def hide(keys: tuple[str, ...]) -> None:
     _hidden = keys
 
 
-def say(line: str) -> None:
-    """Talk goes to stderr; stdout is for data."""
-    if _hidden:
+def say(line: str, *, is_for_people_here: bool = False) -> None:
+    """Talk goes to stderr; stdout is for data. What is for the people here has nothing to be hidden from them."""
+    if _hidden and not is_for_people_here:
         from fanout.core.redaction import redaction_of  # lazy: few have anything to hide
 
         line = redaction_of(_hidden).text(line)
-    with suppress(BrokenPipeError):
+    # Whoever heard us has gone, or their terminal has: what we do is not for that alone.
+    with suppress(OSError):
         print(line, file=sys.stderr)

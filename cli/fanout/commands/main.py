@@ -25,6 +25,8 @@ def main() -> None:
     gc.set_threshold(100_000, 50, 50)
     try:
         _run(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(130)  # While things are still imported; nobody wants to see of which.
     finally:
         gc.freeze()
 

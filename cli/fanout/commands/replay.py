@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
@@ -18,16 +17,13 @@ from fanout.commands.options import ConfigPath, Json, Timeout
 from fanout.commands.project import project
 from fanout.commands.text import count
 from fanout.config import Config
-from fanout.durations import parse_duration
 from fanout.engine.local import Ending
 from fanout.errors import UsageError
 from fanout.journal.family import Watched
 from fanout.journal.sqlite_reader import JournalReader
-from fanout.views.replays import Wish, choose, plans_of
+from fanout.views.replays import Wish, choose, interval_ms, plans_of
 from fanout.views.runs import run_json
 from fanout.views.trace import MOST_MEMBERS
-
-_RATE = re.compile(r"([0-9]+)/(.+)")
 
 
 def register(app: typer.Typer, help_: str) -> None:
@@ -75,7 +71,7 @@ def replay(
         is_from_start=from_start,
         from_step=from_step,
         given=_given(given or ()),
-        interval_ms=_interval(rate),
+        interval_ms=None if rate is None else interval_ms(rate, f"--rate {rate}"),
     )
     wish = asked.wish()
     settings = project(config)
@@ -176,18 +172,3 @@ def _given(said: Sequence[str]) -> dict[str, str]:
                 hint=f"text needs quotes: `--set '{step}=\"...\"'`",
             ) from None
     return found
-
-
-def _interval(rate: str | None) -> float | None:
-    """Milliseconds between two starts."""
-    if rate is None:
-        return None
-    parts = _RATE.fullmatch(rate.strip())
-    try:
-        number, period = int(parts[1]), parts[2] if parts[2][0].isdigit() else f"1{parts[2]}"  # type: ignore[index]
-        interval_ms = parse_duration(period) * 1000 / number
-    except (TypeError, ValueError, ZeroDivisionError):
-        interval_ms = 0.0
-    if not interval_ms:
-        raise UsageError(f"`--rate {rate}` is no rate", hint="write it as `10/s`, `600/m` or `1/30s`")
-    return interval_ms

@@ -63,7 +63,7 @@ def serve(
         look, place = (_nothing, "") if no_web else _open_web(settings, host, port, web)
         own.load()
         serving = f"serving {count(len(engine.functions), 'function')} of {_named(settings)}"
-        say(f"{serving}{place}; Ctrl-C stops")
+        say(f"{serving}{place}; Ctrl-C stops", is_for_people_here=True)
         with JournalReader(settings.journal, redact=settings.redact) as reader:
             for line in without_code(reader):
                 say(f"hint: {line}")

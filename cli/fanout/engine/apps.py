@@ -162,11 +162,14 @@ class Apps:
 
     def _warn(self, app: _App, now: int) -> None:
         """Code that takes its time may be fine; but people have saved it, and wait."""
-        if app.candidate is not None and not app.is_warned and now >= app.asked_at + LOADS_LONG_MS:
+        if app.candidate is None and (app.is_known or not self._has_reloads):
+            return
+        app.asked_at = app.asked_at or now
+        if not app.is_warned and now >= app.asked_at + LOADS_LONG_MS:
             app.is_warned = True
             error = LoadError(
                 f"its modules are still loading after {LOADS_LONG_MS // 1000} s",
-                hint="what was there before goes on; is there something at the top of a module that does not end?",
+                hint="is there something at the top of a module that does not end?",
             )
             self.reloaded.append(Reloaded(app.id, self._of(app, error), took_ms=now - app.asked_at))
 

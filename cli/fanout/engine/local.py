@@ -73,6 +73,8 @@ class LocalEngine:
         self._said = config
         """What fanout.toml says, also where that takes effect at the next start."""
         self._lock = EngineLock(config.journal)
+        self.began_ns = time.time_ns()
+        """No worker has loaded anything before."""
         self.pool = LocalPool(_codebases(config, has_tracing=self._has_tracing))
         if self._has_tracing:
             self.pool.patience_s = _TRACED_PATIENCE_S

@@ -207,6 +207,11 @@ class Engine:
         return self._runs.functions
 
     @property
+    def routed_to(self) -> int:
+        """The key of the last event that has been routed."""
+        return self._routed_to
+
+    @property
     def executing(self) -> int:
         """How many runs workers are at."""
         return self._roster.executing

@@ -35,6 +35,8 @@ from fanout.protocol import (
 
 _RECEIVE_BYTES = 256 * 1024
 _TAIL_LINES = 40
+_LONGEST_IN_TAIL = 2_000
+_LONGEST_LINE_BYTES = 16 * 1024
 EXIT_PATIENCE_S = 0.2
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
@@ -277,21 +279,24 @@ class LocalPool:
             worker.pipe = -1
             return
         *lines, worker.output = (worker.output + data).split(b"\n")
-        if len(worker.output) > _RECEIVE_BYTES:
+        if len(worker.output) > _LONGEST_LINE_BYTES:
             lines, worker.output = [*lines, worker.output], b""
         for line in lines:
-            text = self.hide(line.decode("utf-8", "replace"))
-            worker.tail.append(text)
-            self.on_output(text)
+            for begin in range(0, max(1, len(line)), _LONGEST_LINE_BYTES):
+                self._tell_output(worker, line[begin : begin + _LONGEST_LINE_BYTES])
+
+    def _tell_output(self, worker: _Worker, line: bytes) -> None:
+        text = self.hide(line.decode("utf-8", "replace"))
+        worker.tail.append(text if len(text) <= _LONGEST_IN_TAIL else f"{text[:_LONGEST_IN_TAIL]}...")
+        self.on_output(text)
 
     def _read_last_output(self, worker: _Worker) -> None:
         if worker.pipe >= 0:
             self._read_output(worker)
         if worker.output:
             # A line without an end is a line too, now that nothing more can come.
-            text, worker.output = self.hide(worker.output.decode("utf-8", "replace")), b""
-            worker.tail.append(text)
-            self.on_output(text)
+            line, worker.output = worker.output, b""
+            self._tell_output(worker, line)
 
     def _bury(self, worker: _Worker, arrivals: list[Arrival], reason: str = "") -> None:
         """Read what it still said, reap it, end what it started, and say why it is gone."""

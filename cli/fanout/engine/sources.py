@@ -66,6 +66,10 @@ class Sources:
             ignored = self._git[root].ignored(below)
             level = [folder for folder in below if folder not in ignored and folder not in self.folders]
 
+    def written_since(self, ns: int) -> set[Path]:
+        """Of those that were there at the last look, what was written then or later."""
+        return {Path(path) for path, seen in self._seen.items() if seen is not None and seen.modified_ns >= ns}
+
     def concern(self, path: str) -> bool:
         """Whether it is one of them, or was, or may be one; or a folder that may have some."""
         folder, name = os.path.split(path)
@@ -102,7 +106,7 @@ def _content(folder: str) -> tuple[list[str] | None, list[str]]:
             for entry in entries:
                 if entry.name == _ENVIRONMENT:
                     return None, []
-                if entry.name.startswith(".") or entry.name in _NEVER:
+                if entry.name.startswith(".") or entry.name in _NEVER or not _is_text(entry.name):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
@@ -111,6 +115,11 @@ def _content(folder: str) -> tuple[list[str] | None, list[str]]:
     except OSError:
         return None, []
     return folders, files
+
+
+def _is_text(name: str) -> bool:
+    """Nothing can be imported from a name that is none, nor watched."""
+    return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _see(path: str, before: _Seen | None) -> _Seen | None:

@@ -21,14 +21,19 @@ _POLL_S = 1.0
 class Watcher:
     """Watches the folders that have sources, each by itself: what happens in all others costs nothing."""
 
-    def __init__(self, config: Config, on_change: Callable[[], None]) -> None:
-        """From now on. `on_change` is called in the watcher's thread whenever there is something to take."""
+    def __init__(self, config: Config, on_change: Callable[[], None], *, since_ns: int | None = None) -> None:
+        """From now on, or since then as far as times of files tell.
+
+        `on_change` is called in the watcher's thread whenever there is something to take.
+        """
         self._on_change = on_change
         self._lock = threading.Lock()
         self._changed: set[Path] = set()
         self._config = config
         self._sources = Sources(config)
         self._sources.look()
+        if since_ns is not None:
+            self._changed = self._sources.written_since(since_ns)
         self._is_closing = False
         self._again = threading.Event()
         self.trouble: str | None = None
@@ -71,7 +76,7 @@ class Watcher:
                 self._listen(sources, stop)
             except FileNotFoundError:
                 pass  # A folder has gone just now.
-            except (OSError, RuntimeError) as error:
+            except (OSError, RuntimeError, ValueError) as error:
                 self.trouble = str(error)
                 stop.wait(_POLL_S)
             self._tell(sources.look())

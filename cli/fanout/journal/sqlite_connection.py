@@ -43,6 +43,15 @@ class Patience:
         return True
 
 
+def place_of(path: Path) -> tuple[int, int] | None:
+    """Which file that is now: another one if somebody has put another there. None: there is none."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
 def not_ours(path: Path) -> JournalError:
     return JournalError(
         f"`{path}` is not a fanout journal", hint="move that file away, or name another in `[journal] path`"

@@ -15,7 +15,7 @@ import msgspec
 
 from fanout.errors import JournalError
 from fanout.journal.logs import MOST_LINES, LogLine, LogSize
-from fanout.journal.sqlite_connection import Patience
+from fanout.journal.sqlite_connection import Patience, place_of
 from fanout.protocol import Logged
 
 APPLICATION_ID = 0x66616E6C
@@ -164,7 +164,7 @@ class SqliteLogs:
 
     def _opened(self) -> apsw.Connection:
         """The connection; a new one if somebody has taken the file away."""
-        if self._connection is not None and _place_of(self._path) == self._place:
+        if self._connection is not None and place_of(self._path) == self._place:
             return self._connection
         self._let_go()
         with suppress(FileExistsError):
@@ -177,16 +177,8 @@ class SqliteLogs:
         except BaseException:
             connection.close()
             raise
-        self._connection, self._place = connection, _place_of(self._path)
+        self._connection, self._place = connection, place_of(self._path)
         return connection
-
-
-def _place_of(path: Path) -> tuple[int, int] | None:
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return None
-    return stat.st_dev, stat.st_ino
 
 
 def _prepare(connection: apsw.Connection, path: Path) -> None:

@@ -23,8 +23,9 @@ def moment(name: str, said: str | None) -> int | None:
     if said is None:
         return None
     try:
-        return words.now() - round(parse_duration(said) * 1000)
-    except ValueError:
+        # Before 1970 there was nothing.
+        return max(0, words.now() - round(parse_duration(said) * 1000))
+    except (ValueError, OverflowError):
         pass
     try:
         return round(datetime.fromisoformat(said).astimezone().timestamp() * 1000)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fanout.core import replays
 from fanout.core.replays import FunctionPlan
+from fanout.durations import parse_duration
 from fanout.errors import NotFoundError, UsageError
 from fanout.journal.filters import EVERY_RUN, RunFilter
 from fanout.model import RunState
@@ -15,6 +17,9 @@ from fanout.views.words import printable
 
 if TYPE_CHECKING:
     from fanout.journal.sqlite_reader import JournalReader
+
+
+_RATE = re.compile(r"([0-9]{1,9})/(.+)")
 
 
 class Wish(NamedTuple):
@@ -48,6 +53,23 @@ class Wish(NamedTuple):
             "set": dict(self.given),
             "interval_ms": self.interval_ms,
         }
+
+
+def interval_ms(rate: str, said: str) -> float:
+    """Milliseconds between two starts, of a rate such as `10/s`, `600/m` or `1/30s`.
+
+    Raises:
+        UsageError: it is none. `said`: as it was given, for the message.
+    """
+    parts = _RATE.fullmatch(rate.strip())
+    try:
+        number, period = (int(parts[1]), parts[2]) if parts is not None else (0, "")
+        interval = parse_duration(period if period[:1].isdigit() else f"1{period}") * 1000 / number
+    except (ValueError, ZeroDivisionError):
+        interval = 0.0
+    if not interval:
+        raise UsageError(f"`{said}` is no rate", hint="write it as `10/s`, `600/m` or `1/30s`")
+    return interval
 
 
 def choose(reader: JournalReader, wish: Wish) -> list[int]:

@@ -17,6 +17,8 @@ EVENT_KEY = "FANOUT_EVENT_KEY"
 HOSTS = "FANOUT_HOSTS"
 LEAST_CHARS = 16
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_PORTS_LEFT_OUT = (80, 443)
+"""Browsers don't name them."""
 _EXAMPLE = 'make one: `python -c "import secrets; print(secrets.token_urlsafe())"`'
 
 
@@ -42,9 +44,10 @@ class Access(NamedTuple):
         """
         host = host.lower()
         name, port = split_host(host)
-        if not name or (port and not port.isdigit()):
+        if not name or (port and not (port.isascii() and port.isdigit())):
             return False
-        return host in self.hosts or name in self.hosts or (self.takes_any_address and _is_address(name))
+        asked = {name, host} if port else {name, *(f"{name}:{left_out}" for left_out in _PORTS_LEFT_OUT)}
+        return not asked.isdisjoint(self.hosts) or (self.takes_any_address and _is_address(name))
 
 
 def access(environ: Mapping[str, str], host: str, port: int) -> Access:
@@ -93,8 +96,11 @@ def split_host(host: str) -> tuple[str, str]:
 
 
 def _is_address(name: str) -> bool:
+    """As URLs have it. One that names an interface of its sender's, behind `%`, is of no use to others."""
     try:
-        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+        if name.startswith("[") and name.endswith("]"):
+            return ipaddress.IPv6Address(name[1:-1]).scope_id is None
+        ipaddress.IPv4Address(name)
     except ValueError:
         return False
     return True

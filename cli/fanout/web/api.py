@@ -10,7 +10,7 @@ from starlette.routing import Route
 from fanout.web import api_asking, api_reading, openapi
 from fanout.web.api_call import json
 from fanout.web.event_api import receive_events
-from fanout.web.pages.rendering import page
+from fanout.web.pages import reference
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -30,7 +30,7 @@ async def _document(_request: Request) -> Response:
 
 
 async def _page(request: Request) -> Response:
-    return page(request, "api.html", document=document())
+    return reference.show(request, document())
 
 
 def routes() -> list[BaseRoute]:

@@ -5,16 +5,13 @@ If an engine comes to it soon, they say what came of it too; if not, it will, an
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fanout.codec import decode_json
 from fanout.core.replays import FunctionPlan
-from fanout.engine import lock
 from fanout.errors import FanoutError, NotFoundError
 from fanout.events import build
 from fanout.model import Run
@@ -26,50 +23,25 @@ from fanout.web import api_input
 from fanout.web import api_shapes as shapes
 from fanout.web.api_call import Asked, Call, ConflictError, InputError
 from fanout.web.api_reading import run_filter
+from fanout.web.asking import Outcome, ask
 
 if TYPE_CHECKING:
     from fanout.journal.functions import KnownFunction
     from fanout.journal.sqlite_reader import JournalReader
     from fanout.web.site import Site
 
-_PATIENCE_S = 2.0
-"""So long an answer waits for the engine."""
-_FIRST_NAP_S = 0.005
-_LONGEST_NAP_S = 0.1
 
-
-class Outcome(NamedTuple):
-    """What has become of a request by now. `made`: the key of the run that it has made, if that is one."""
-
-    request: int
-    is_handled: bool
-    has_engine: bool
-    made: int | None
-
-    def as_json(self) -> dict[str, Any]:
-        hint = None
-        if not self.is_handled:
-            hint = "no engine is running: `fanout serve` does it, or the next `fanout send`"
-            hint = "the engine is busy; it will come to it" if self.has_engine else hint
-        return {
-            "request": self.request,
-            "is_handled": self.is_handled,
-            "has_engine": self.has_engine,
-            "hint": hint,
-        }
-
-
-async def ask(site: Site, kind: str, body: dict[str, Any]) -> Outcome:
-    """Ask the engine for this, and wait a little for it."""
-    request = await site.request(kind, body)
-    until, nap = time.monotonic() + _PATIENCE_S, _FIRST_NAP_S
-    while True:
-        has_engine = lock.holder(site.config.journal) is not None
-        is_handled, made = await site.look(lambda reader: reader.request_answer(request))
-        if is_handled or not has_engine or time.monotonic() >= until:
-            return Outcome(request, is_handled, has_engine, made)
-        await asyncio.sleep(nap)
-        nap = min(2 * nap, _LONGEST_NAP_S)
+def _said(outcome: Outcome) -> dict[str, Any]:
+    hint = None
+    if not outcome.is_handled:
+        hint = "no engine is running: `fanout serve` does it, or the next `fanout send`"
+        hint = "the engine is busy; it will come to it" if outcome.has_engine else hint
+    return {
+        "request": outcome.request,
+        "is_handled": outcome.is_handled,
+        "has_engine": outcome.has_engine,
+        "hint": hint,
+    }
 
 
 async def _made(site: Site, outcome: Outcome) -> list[dict[str, Any]]:
@@ -90,7 +62,7 @@ async def _cancel(asked: Asked) -> Any:
         raise ConflictError(f"the run `{run.id}` is {run.state}: only one that has not ended can be cancelled")
     outcome = await ask(site, "cancel", {"runs": [run.key]})
     now: list[Run] = await site.look(lambda reader: reader.runs_by_key([run.key], outputs=True))
-    return {**outcome.as_json(), "runs": [run_json(each, has_steps=False) for each in now]}
+    return {**_said(outcome), "runs": [run_json(each, has_steps=False) for each in now]}
 
 
 async def _replay_one(asked: Asked) -> Any:
@@ -135,7 +107,7 @@ async def _replay(site: Site, wish: Wish, *, is_dry: bool) -> Any:
     if outcome.is_handled and len(chosen) == 1:
         made = await site.look(lambda reader: _replays_of(reader, chosen[0]))
     runs = [run_json(run, has_steps=False) for run in made]
-    return {**outcome.as_json(), "planned": len(chosen), "runs": runs, "functions": []}
+    return {**_said(outcome), "planned": len(chosen), "runs": runs, "functions": []}
 
 
 def _chosen(reader: JournalReader, wish: Wish, *, is_dry: bool) -> tuple[list[int], list[FunctionPlan]]:
@@ -188,7 +160,7 @@ async def _hold(asked: Asked, kind: str) -> Any:
     known = await _known(asked)
     outcome = await ask(asked.site, kind, {"functions": [known.spec.id]})
     now = await _known(asked)
-    return {**outcome.as_json(), "functions": [{"id": now.spec.id, "paused_at": now.paused_at}]}
+    return {**_said(outcome), "functions": [{"id": now.spec.id, "paused_at": now.paused_at}]}
 
 
 async def _invoke(asked: Asked) -> Any:
@@ -201,7 +173,7 @@ async def _invoke(asked: Asked) -> Any:
     except FanoutError as error:
         raise InputError("data", error.message, hint=error.hint) from None
     outcome = await ask(asked.site, "invoke", {"function": known.spec.id, "data": msgspec.Raw(data.encode())})
-    return {**outcome.as_json(), "runs": await _made(asked.site, outcome)}
+    return {**_said(outcome), "runs": await _made(asked.site, outcome)}
 
 
 async def _tick(asked: Asked) -> Any:
@@ -216,7 +188,7 @@ async def _tick(asked: Asked) -> Any:
     outcome = await ask(asked.site, "tick", body)
     if outcome.is_handled and outcome.made is None:
         raise ConflictError(f"`{known.spec.id}` has a run of this tick already", hint="replay that run instead")
-    return {**outcome.as_json(), "runs": await _made(asked.site, outcome)}
+    return {**_said(outcome), "runs": await _made(asked.site, outcome)}
 
 
 CALLS = (

@@ -19,8 +19,8 @@ from starlette.routing import Route
 from fanout.engine import lock
 from fanout.engine.doorbell import Follower
 from fanout.errors import JournalError, NotFoundError
-from fanout.journal.sqlite_reader import JournalReader
 from fanout.web.problems import problem
+from fanout.web.reading import Reading
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -81,8 +81,9 @@ class News:
 
     def _follow(self) -> None:
         follower: Follower | None = None
-        reader: JournalReader | None = None
-        version, follow_at = -1, 0.0
+        reading = Reading(self._path)
+        version: tuple[object, ...] = ()
+        follow_at = 0.0
         try:
             with suppress(OSError):  # without one it looks now and then
                 follower = Follower(self._path.parent)
@@ -92,8 +93,7 @@ class News:
                     follower.follow(holder.address)
                     follow_at = began + _FOLLOWED_FOR_S
                 with suppress(NotFoundError, JournalError):
-                    reader = reader or JournalReader(self._path)
-                    if (now := reader.data_version()) != version:
+                    if (now := reading.version()) != version:
                         version = now
                         self._tell()
                 # What changes now is told with all that changes soon after.
@@ -105,8 +105,7 @@ class News:
         finally:
             if follower is not None:
                 follower.close()
-            if reader is not None:
-                reader.__exit__()
+            reading.close()
 
     def _tell(self) -> None:
         with self._lock:

@@ -10,8 +10,8 @@ import anyio
 import anyio.to_thread
 
 from fanout.config import has_tracing
-from fanout.journal.sqlite_reader import JournalReader
 from fanout.web.live import News
+from fanout.web.reading import Reading
 from fanout.web.writer import Writer
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fanout.config import Config
     from fanout.events import NewEvent
     from fanout.journal.appender import AcceptedEvent
+    from fanout.journal.sqlite_reader import JournalReader
 
 _MOST_LOOKS = 4
 """How many may look into the journal at the same time."""
@@ -48,10 +49,10 @@ class Site:
         return await anyio.to_thread.run_sync(self._look, read, limiter=self._limit)
 
     def _look(self, read: Callable[[JournalReader], Found]) -> Found:
-        reader: JournalReader | None = getattr(self._readers, "reader", None)
-        if reader is None:
-            self._readers.reader = reader = JournalReader(self.config.journal, redact=self.config.redact)
-        return read(reader)
+        reading: Reading | None = getattr(self._readers, "reading", None)
+        if reading is None:
+            self._readers.reading = reading = Reading(self.config.journal, redact=self.config.redact)
+        return read(reading.reader())
 
     async def append_events(self, events: Sequence[NewEvent]) -> list[AcceptedEvent]:
         """Store the events, all or none. They are durable on return, and an engine that runs has been told.

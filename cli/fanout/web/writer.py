@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from fanout.errors import EventError, JournalError
 from fanout.events import NewEvent
 from fanout.journal.appender import AcceptedEvent
 from fanout.journal.sqlite_appender import SqliteAppender
+from fanout.journal.sqlite_connection import place_of
 
 MOST_WAITING = 20_000
 """Events that may wait for their commit; more are turned away."""
@@ -58,6 +60,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._journal: SqliteAppender | None = None
+        self._place: tuple[int, int] | None = None
         self._address = ""
         self._address_good_until = 0.0
 
@@ -142,17 +145,27 @@ class Writer:
     def _write(self, taken: Sequence[_Waiting]) -> None:
         now = time.time_ns() // 1_000_000
         try:
-            if self._journal is None:
-                self._journal = SqliteAppender(self._path)
-            taken = self._without_unfit(self._journal, taken)
+            journal = self._opened()
+            taken = self._without_unfit(journal, taken)
             if not taken:
                 return
-            answers: Sequence[Any] = _appended(self._journal, taken, now)
+            answers: Sequence[Any] = _appended(journal, taken, now)
         except BaseException as error:  # noqa: BLE001 - whoever waits has to know, whatever it is
             self._tell(taken, [error] * len(taken))
             return
         self._tell(taken, answers)
-        self._nudge()
+        with suppress(OSError, ValueError):  # an engine that can't be told looks by itself, sooner or later
+            self._nudge()
+
+    def _opened(self) -> SqliteAppender:
+        """The journal that is there now, which may be another than before: what is in a removed one is lost."""
+        if self._journal is not None and place_of(self._path) != self._place:
+            old, self._journal = self._journal, None
+            old.close()
+        if self._journal is None:
+            self._journal = SqliteAppender(self._path)
+            self._place = place_of(self._path)
+        return self._journal
 
     def _without_unfit(self, journal: SqliteAppender, taken: Sequence[_Waiting]) -> Sequence[_Waiting]:
         """Answer those with an event that does not fit a function: the others go on without them."""

@@ -96,6 +96,18 @@ class LeftOut(NamedTuple):
 Fact = EventSeen | StepSeen | RunSeen | Printed | LeftOut
 
 
+def tells_of_failure(fact: Fact) -> bool:
+    match fact:
+        case StepSeen():
+            return fact.state in (StepState.RETRYING, StepState.FAILED)
+        case RunSeen():
+            return fact.state is RunState.FAILED or fact.failure is not None
+        case LeftOut():
+            return bool(fact.failures or fact.runs.get(RunState.FAILED))
+        case _:
+            return False
+
+
 def without_secrets(keys: tuple[str, ...], fact: Fact) -> Fact:
     """The fact without what stands under these keys; what functions print has been rid of that before."""
     if not isinstance(fact, StepSeen | RunSeen) or fact.failure is None:

@@ -27,6 +27,7 @@ _NARROW, _WIDE = 60, 100
 _WIDEST_NAME = 28
 _LEAST_NAME = 8
 _NARROW_INDENT = 4
+_LEAST_ROOM = 10
 _WHOLE_PREFIX = 4
 """Time, guide, name and id."""
 _COLOURS = tuple(f"38;5;{number}" for number in (33, 37, 71, 99, 136, 166, 134, 168, 73, 108))
@@ -201,10 +202,14 @@ class Lines:
         head = " ".join(self._styled(piece) for piece in prefix)
         # Where there is little room, what does not fit on the first line gets nearly all of the next.
         below = _NARROW_INDENT if self._is_narrow else indent
-        rooms = None if self.width is None else (max(10, self.width - indent), max(10, self.width - below))
+        rooms = None if self.width is None else (self.width - indent, max(_LEAST_ROOM, self.width - below))
+        is_full = rooms is not None and rooms[0] < _LEAST_ROOM
+        if rooms is not None and is_full:
+            yield head
+            rooms = rooms[1], rooms[1]
         for number, line in enumerate(_wrapped(pieces, rooms)):
             said = "".join(self._styled(piece) for piece in line)
-            yield f"{head}{gap}{said}" if number == 0 else f"{' ' * below}{said}"
+            yield f"{head}{gap}{said}" if number == 0 and not is_full else f"{' ' * below}{said}"
 
     def _styled(self, piece: Piece) -> str:
         code = _STYLES.get(piece.style, piece.style)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fanout.commands import text
-from fanout.commands.live.facts import EventSeen, LeftOut, Printed, RunSeen, StepSeen, Whose
+from fanout.commands.live.facts import EventSeen, LeftOut, Printed, RunSeen, StepSeen, Whose, tells_of_failure
 from fanout.model import Failure, RunState, StepKind, StepState
 
 _FRAME = re.compile(r'^[ |+-]*  File "(?P<file>.*)", line (?P<line>\d+)', re.MULTILINE)
@@ -81,7 +81,7 @@ def step_row(step: StepSeen) -> Row:
             pieces += [Piece(f"{name}:"), Piece(_awaits(step), "yellow")]
         case _:
             pieces.append(Piece(f"{name} {step.state}"))
-    return Row(step.at, step.run, tuple(pieces), step.state in (StepState.RETRYING, StepState.FAILED))
+    return Row(step.at, step.run, tuple(pieces), tells_of_failure(step))
 
 
 def _awaits(step: StepSeen) -> str:
@@ -106,7 +106,6 @@ def run_row(run: RunSeen, steps: Sequence[StepSeen] = (), *, is_said: bool = Fal
     pieces = [_mark(run.state)]
     done = list(_completed(steps))
     took = "" if run.took_ms is None else f" {text.duration(run.took_ms)}"
-    is_bad = run.state is RunState.FAILED or run.failure is not None
     match run.state:
         case RunState.COMPLETED:
             pieces += [Piece(f"done in{took}" if took else "done", "green"), *done]
@@ -129,7 +128,7 @@ def run_row(run: RunSeen, steps: Sequence[StepSeen] = (), *, is_said: bool = Fal
             pieces += [*done, Piece(str(run.state), text.style(run.state)), *([why] if why else ())]
     if run.state.is_final:
         pieces += _origin(run.run)
-    return Row(run.at, run.run, tuple(pieces), is_bad)
+    return Row(run.at, run.run, tuple(pieces), tells_of_failure(run))
 
 
 def _origin(whose: Whose) -> Iterator[Piece]:
@@ -168,8 +167,8 @@ def left_out_row(left: LeftOut) -> Row:
         said.append(f"{text.count(left.failures, 'failed attempt')}")
     if left.lines:
         said.append(f"{text.count(left.lines, 'more line')} printed, which `fanout logs` has")
-    is_bad = bool(left.failures or left.runs.get(RunState.FAILED))
-    return Row(left.at, None, (Piece(f"{text.drawn('…', '...')} {'; '.join(said)}", "dim"),), is_bad)
+    pieces = (Piece(f"{text.drawn('…', '...')} {'; '.join(said)}", "dim"),)
+    return Row(left.at, None, pieces, tells_of_failure(left))
 
 
 def _mark(state: RunState | StepState) -> Piece:

@@ -16,7 +16,7 @@ import msgspec
 from fanout import config as config_
 from fanout.client import Client
 from fanout.commands import text, waiting
-from fanout.commands.live.facts import Fact, without_secrets
+from fanout.commands.live.facts import Fact, tells_of_failure, without_secrets
 from fanout.commands.live.json import fact_json
 from fanout.commands.live.lines import Lines
 from fanout.commands.live.log import FOR_PEOPLE, FOR_PROGRAMS, LiveLog
@@ -31,7 +31,7 @@ from fanout.engine.local import LocalEngine
 from fanout.engine.loop import Engine
 from fanout.engine.reloads import Reloaded
 from fanout.engine.watcher import Watcher
-from fanout.errors import ConfigError
+from fanout.errors import ConfigError, FanoutError
 from fanout.journal.filters import EVERY_RUN, RunFilter
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.model import RunState
@@ -64,7 +64,7 @@ def watch(own: LocalEngine, settings: Config, asked: Asked) -> int:
         stack.enter_context(own)
         screen = Screen()
         stack.callback(screen.close)
-        stack.enter_context(_HangUps())
+        stack.enter_context(_HangUps(own))
         keyboard = stack.enter_context(Keyboard(is_wanted=not asked.as_json))
         session = _Session(own, settings, asked, screen, keyboard)
         stack.callback(session.close)
@@ -83,6 +83,7 @@ class _Session:
         self._has_changed = False
         self._is_quitting = False
         self._is_config_broken = False
+        self._is_troubled = False
         self._is_serving = False
         self._dashboard: Dashboard | None = None
         self._hide()
@@ -91,7 +92,7 @@ class _Session:
         self._reader = JournalReader(settings.journal, redact=settings.redact)
         self._log = LiveLog(
             Names(self._reader),
-            self._reader.last_event_key() - self._reader.left_over(0).events,
+            self._engine.routed_to,
             self._tell,
             pace=FOR_PROGRAMS if asked.as_json else FOR_PEOPLE,
             clock=text.now,
@@ -99,7 +100,9 @@ class _Session:
         self._log.on_busy = self._lines.forget_runs
         self._stopping = waiting.Stopping(own, screen.say)
         self._listen()
-        self._watcher = Watcher(settings, self._note_change)
+        # The first workers may have loaded what was there a moment before.
+        self._watcher = Watcher(settings, self._note_change, since_ns=own.began_ns)
+        self._has_changed = True
 
     def _listen(self) -> None:
         keep = self._own.pool.on_printed
@@ -129,6 +132,8 @@ class _Session:
         self._log.end(now)
         self._print_lines(now, is_last=True)
         self._screen.say("stopped; what was left goes on next time")
+        if self._screen.is_gone:
+            raise BrokenPipeError
         return 0 if self._is_quitting else 130
 
     def _say_what_runs(self) -> None:
@@ -146,16 +151,19 @@ class _Session:
 
     def _look(self) -> None:
         moment = time.monotonic()
-        if self._has_changed:
+        if self._has_changed and not self._engine.is_stopping:
             self._reload()
         if moment < self._next:
             return
         self._next = moment + _LOOK_EVERY_S
-        if self._screen.is_gone:
-            raise BrokenPipeError
+        if self._screen.is_gone and not self._own.stopped_by:
+            signal.raise_signal(signal.SIGINT)  # Nobody reads any more, but what executes may end.
         self._stopping.look()
         if self._dashboard is not None:
             self._dashboard.look()
+        if self._watcher.trouble is not None and not self._is_troubled:
+            self._is_troubled = True
+            self._screen.say(f"saves are looked for each second, as the system tells of none: {self._watcher.trouble}")
         if not self._is_serving and self._engine.functions:
             self._begin_serving()
         for key in self._keyboard.read():
@@ -180,7 +188,8 @@ class _Session:
         if self._config.redact:
             fact = without_secrets(self._config.redact, fact)
         if self._asked.as_json:
-            self._print_json(fact_json(fact))
+            if tells_of_failure(fact) or not self._asked.is_failed_only:
+                self._print_json(fact_json(fact))
         else:
             self._lines.add(fact, now)
 
@@ -273,11 +282,16 @@ class _Session:
             return
         run = found[0]
         is_failed = run.state is RunState.FAILED
-        with Client(self._config.journal) as client:
-            client.request("replay", {
-                "runs": [run.key], "again": True, "from_start": not is_failed, "from_step": None, "set": {},
-                "interval_ms": None,
-            })  # fmt: skip
+        asked = {
+            "runs": [run.key], "again": True, "from_start": not is_failed, "from_step": None, "set": {},
+            "interval_ms": None,
+        }  # fmt: skip
+        try:
+            with Client(self._own.config.journal) as client:
+                client.request("replay", asked)
+        except FanoutError as error:
+            self._screen.say(f"error: {text.printable(error.message)}")
+            return
         self._log.last_failed = None
         self._log.last_run = run.key
         how = "which failed: steps that completed are not repeated" if is_failed else "from its start"
@@ -292,6 +306,9 @@ class _Session:
 class _HangUps:
     """A terminal that is closed, or a SIGTERM outside of the engine's own loop, ends everything in good order."""
 
+    def __init__(self, own: LocalEngine) -> None:
+        self._own = own
+
     def __enter__(self) -> None:
         self._before = {
             signal.SIGHUP: signal.signal(signal.SIGHUP, self._pass_on),
@@ -302,9 +319,10 @@ class _HangUps:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    @staticmethod
-    def _pass_on(_number: int, _frame: FrameType | None) -> None:
-        signal.raise_signal(signal.SIGTERM)
+    def _pass_on(self, _number: int, _frame: FrameType | None) -> None:
+        """A terminal that is closed may say so more than once: that is not somebody who asks again."""
+        if not self._own.stopped_by:
+            signal.raise_signal(signal.SIGTERM)
 
     @staticmethod
     def _interrupt(_number: int, _frame: FrameType | None) -> None:

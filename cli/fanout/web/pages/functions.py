@@ -9,6 +9,7 @@ import msgspec
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
+from fanout.core.causes import root_cause
 from fanout.errors import CronError, EventError, NotFoundError, UsageError
 from fanout.events import build
 from fanout.journal.filters import RunFilter
@@ -153,6 +154,7 @@ async def _page(
         number_failed=found.statistics.counts.get(RunState.FAILED, 0),
         data=data,
         error=error,
+        root_cause=root_cause,
     )
 
 

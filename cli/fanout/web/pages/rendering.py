@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse
 
+from fanout import __version__
 from fanout.engine import lock
 from fanout.views import words
 from fanout.web.assets import asset_url
@@ -36,7 +37,8 @@ MOST_SHOWN = 100_000
 """Characters of a JSON value that a page has at most."""
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"(:?)|-?[0-9][-+.0-9eE]*|true|false|null')
 _QUOTED = re.compile(r"`([^`]+)`")
-_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_MINUTE = 60
+_UNITS = ((86_400, "d"), (3_600, "h"), (_MINUTE, "min"))
 _NOT_LONG = 2
 
 
@@ -72,10 +74,25 @@ def page(
             project=config.root.name,
             has_engine=lock.holder(config.journal) is not None,
             now=words.now(),
+            zone=zone(),
+            version=__version__,
             flash=flash,
         )
     )
     return HTMLResponse(html, status, headers={"Cache-Control": "no-cache, private"})
+
+
+def zone() -> str:
+    """Of the times that pages show, which are the server's: what it is called, and how far it is from UTC."""
+    now = datetime.now().astimezone()
+    name, offset = now.tzname() or "", now.strftime("%z")
+    return (
+        "UTC"
+        if name == "UTC"
+        else f"{name} (UTC{offset[:3]}:{offset[3:5]})"
+        if name.isalpha()
+        else f"UTC{offset[:3]}:{offset[3:5]}"
+    )
 
 
 def flash_of(request: Request, said: Mapping[str, Flash]) -> Flash | None:
@@ -125,6 +142,7 @@ def _environment() -> Environment:
         "size": words.size,
         "text": _text,
         "wall": _wall,
+        "whole": _whole,
     }
     return made
 
@@ -146,12 +164,10 @@ def ago(milliseconds: int) -> str:
         return "now"
     if seconds < _MINUTE:
         said = f"{seconds} s"
-    elif seconds < _HOUR:
-        said = f"{seconds // _MINUTE} min"
-    elif seconds < _DAY:
-        said = f"{seconds // _HOUR} h"
     else:
-        said = f"{seconds // _DAY} d"
+        unit, name = next((each for each in _UNITS if seconds >= each[0]), _UNITS[-1])
+        # What has passed is said when it is full; what is to come, to the nearest: 3 days from now are not 2 days soon.
+        said = f"{(seconds + (unit // 2 if span < 0 else 0)) // unit} {name}"
     return f"in {said}" if span < 0 else f"{said} ago"
 
 
@@ -207,6 +223,11 @@ def _since(milliseconds: int) -> str:
 def _text(value: bytes) -> str:
     """What the journal has as JSON, as text."""
     return bytes(value).decode()
+
+
+def _whole(milliseconds: int) -> str:
+    """The local date and time with its zone."""
+    return datetime.fromtimestamp(milliseconds / 1_000).astimezone().strftime("%a %Y-%m-%d %H:%M:%S %Z")
 
 
 def _wall(milliseconds: int) -> str:

@@ -6,19 +6,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, urlencode
 
-import anyio
 from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
 from fanout.core.replays import FunctionPlan
-from fanout.engine import lock
 from fanout.errors import UsageError
 from fanout.model import Run
 from fanout.views import replays
 from fanout.views.replays import Wish
+from fanout.web.asking import ask
 from fanout.web.pages.forms import asked_of, form_of
 from fanout.web.pages.rendering import Flash, page
-from fanout.web.site import Site, site_of
+from fanout.web.site import site_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -34,8 +33,6 @@ SAID = {
     "left-out": Flash("", "Nothing was replayed: it was replayed already, or its function is gone."),
     "asked": Flash("", "It was asked for, and comes when an engine runs: `fanout serve`, or the next `fanout send`."),
 }
-_PATIENCE_S = 2.0
-_NAP_S = 0.02
 
 
 class _Asked(NamedTuple):
@@ -72,8 +69,8 @@ async def replay(request: Request) -> Response:
     asked = _asked(await form_of(request))
     site, id_ = site_of(request), request.path_params["id"]
     run, chosen = await site.look(lambda reader: _chosen(reader, id_, asked))
-    request_key = await site.request("replay", asked.wish(run.id).body(chosen))
-    if not await _is_handled(site, request_key):
+    outcome = await ask(site, "replay", asked.wish(run.id).body(chosen))
+    if not outcome.is_handled:
         return _to(run.id, "asked")
     replayed = await site.look(lambda reader: reader.run(run.id))
     if replayed.replayed_by is None or replayed.replayed_by == run.replayed_by:
@@ -95,21 +92,8 @@ async def cancel(request: Request) -> Response:
     run = await site.look(lambda reader: reader.run(id_))
     if run.state.is_final:
         return _to(run.id, "over")
-    request_key = await site.request("cancel", {"runs": [run.key]})
-    return _to(run.id, "cancelled" if await _is_handled(site, request_key) else "asked")
-
-
-async def _is_handled(site: Site, request: int) -> bool:
-    """Whether an engine has dealt with it: one that runs does so at once."""
-    if lock.holder(site.config.journal) is None:
-        return False
-    with anyio.move_on_after(_PATIENCE_S):
-        while True:
-            is_handled, _ = await site.look(lambda reader: reader.request_answer(request))
-            if is_handled:
-                return True
-            await anyio.sleep(_NAP_S)
-    return False
+    outcome = await ask(site, "cancel", {"runs": [run.key]})
+    return _to(run.id, "cancelled" if outcome.is_handled else "asked")
 
 
 def _asked(said: Mapping[str, str]) -> _Asked:

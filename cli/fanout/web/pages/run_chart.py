@@ -61,7 +61,7 @@ class Chart(NamedTuple):
 def chart(run: Run, failed: Sequence[FailedAttempt], now: int | None = None) -> Chart:
     laid = Waterfall(run, failed, now)
     return Chart(
-        marks=_marks(laid),
+        marks=marks(laid.ended - laid.began),
         run=_of_run(laid, [each for each in failed if not each.step]),
         steps=[_of_step(laid, step, failed) for step in run.steps],
     )
@@ -126,14 +126,13 @@ def _shape(laid: Waterfall, part: Part, title: str, *, kind: str | None = None) 
     return Shape(kind or part.kind, _percent(left), _percent(width), title)
 
 
-def _marks(laid: Waterfall) -> list[Mark]:
-    """The scale, in units that people count in."""
-    span = laid.ended - laid.began
+def marks(span: int) -> list[Mark]:
+    """The scale of so many milliseconds, in units that people count in."""
     step = next((each for each in _STEPS if span / each <= _MOST_MARKS), None)
     if step is None:
         step = _DAY * max(1, math.ceil(span / _DAY / _MOST_MARKS))
     moments = range(0, span + 1, step)
-    return [Mark(_percent(at / span), _label(at)) for at in moments if at / span <= _LAST_MARK]
+    return [Mark(_percent(at / max(1, span)), _label(at)) for at in moments if at <= _LAST_MARK * max(1, span)]
 
 
 def _label(milliseconds: int) -> str:

@@ -14,6 +14,7 @@ from fanout.model import Run, RunState
 from fanout.views import words
 from fanout.views.layout import Alike, Left, Line, lay_out
 from fanout.web.pages.rendering import page
+from fanout.web.pages.run_chart import marks
 from fanout.web.site import site_of
 
 if TYPE_CHECKING:
@@ -97,10 +98,10 @@ async def trace(request: Request) -> Response:
         "trace.html",
         root=root,
         counts=family.counts,
-        events=len(family.events),
+        events=len(family.events.keys() - {run.event for run in family.runs.values() if run.parent is not None}),
         rows=[_row(found, line, number, span, now) for number, line in enumerate(found.lines)],
         took=span.ended - span.began,
-        quarters=[words.duration((span.ended - span.began) * part // 4) for part in range(5)],
+        marks=marks(span.ended - span.began),
         levels_above=found.levels_above,
         is_cut=family.is_cut,
         runs=len(family.runs),

@@ -83,33 +83,65 @@ document.addEventListener("animationend", (event) => {
   if (event.animationName === "arrive") event.target.classList.remove("is-new");
 });
 
-// Hearing of changes
+// Hearing of changes. One of the pages that can be seen listens, and passes on what it hears: a browser has six
+// connections to a site for all its pages, and a page that listens needs one of them for itself.
 
+let channel = null;
+let leave = null;
 let source = null;
 let again = null;
 let pause = 500;
 
 function listen() {
-  clearTimeout(again);
-  if (source || document.hidden) return;
+  if (channel || document.hidden) return;
+  const own = channel = new BroadcastChannel("fanout");
+  own.onmessage = ({ data }) => {
+    if (data === "who") {
+      if (source && root.dataset.live) own.postMessage(root.dataset.live);
+    } else if (data === "news") look();
+    else note(data);
+  };
+  own.postMessage("who");
+  const done = new Promise((resolve) => { leave = resolve; });
+  // Where the address is not trusted there are no locks: each page listens then.
+  if (!navigator.locks) hear();
+  else navigator.locks.request("fanout", () => { if (channel === own) { hear(); return done; } });
+}
+
+function hear() {
   source = new EventSource("/live");
   source.onopen = () => {
     pause = 500;
-    if (root.dataset.live === "lost") look();
-    root.dataset.live = "on";
+    tell("on");
   };
-  source.onmessage = look;
+  source.onmessage = () => {
+    channel.postMessage("news");
+    look();
+  };
   source.onerror = () => {
-    root.dataset.live = "lost";
-    hush();
-    again = setTimeout(listen, pause);
+    source.close();
+    tell("lost");
+    again = setTimeout(hear, pause);
     pause = Math.min(8000, pause * 1.6);
   };
 }
 
+function tell(state) {
+  channel.postMessage(state);
+  note(state);
+}
+
+function note(state) {
+  if (state === "on" && root.dataset.live !== "on") look();
+  root.dataset.live = state;
+}
+
 function hush() {
+  clearTimeout(again);
   source?.close();
-  source = null;
+  channel?.close();
+  leave?.();
+  source = channel = leave = null;
 }
 
 // Time that goes on by itself. The server's clock is the one that counts.
@@ -127,7 +159,9 @@ export function duration(ms) {
 export function ago(ms) {
   const s = Math.floor(Math.abs(ms) / 1000);
   if (s < 2) return "now";
-  const [number, unit] = s < 60 ? [s, "s"] : s < 3600 ? [Math.floor(s / 60), "min"] : s < 86400 ? [Math.floor(s / 3600), "h"] : [Math.floor(s / 86400), "d"];
+  const [length, unit] = s < 60 ? [1, "s"] : s < 3600 ? [60, "min"] : s < 86400 ? [3600, "h"] : [86400, "d"];
+  // What has passed is said when it is full; what is to come, to the nearest.
+  const number = ms < 0 ? Math.round(s / length) : Math.floor(s / length);
   return ms < 0 ? `in ${number} ${unit}` : `${number} ${unit} ago`;
 }
 
