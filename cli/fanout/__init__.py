@@ -1,6 +1,7 @@
-"""What the author of a function imports.
+"""One event in, many functions out: `function` declares one, `on` and `cron` start it, `Context` is what it gets.
 
-Names load on first use, so that `fanout --version` pays for none of them.
+What the author of a function imports is here, and `fanout.testing` is for tests. Names load on first use, so that
+`fanout --version` pays for none of them.
 """
 
 from __future__ import annotations

@@ -33,7 +33,6 @@ DEFAULT_PORT = 8288
 """As the dev server of Inngest has it: what sends events there finds us in its place."""
 LEAST_KEEP_S = 3_600.0
 NEVER = "never"
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 MAX_PROCESSES = 1024
 MAX_SLOTS = 1024
 MAX_PORT = 65_535
@@ -138,41 +137,6 @@ def load(path: Path) -> Config:
         redact=values.get(("redact", "keys"), ()),
         otel=values.get(("otel", "enabled")),
     )
-
-
-def has_tracing(config: Config, environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether traces are exported: it is said so here or in the environment, and what it takes is installed.
-
-    Raises:
-        ConfigError: it is said so in the file, and the packages are not there.
-    """
-    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER", "") == "none":
-        return False
-    is_wanted = any(environ.get(name) for name in _ENDPOINTS) if config.otel is None else config.otel
-    if not is_wanted:
-        return False
-    from importlib.util import find_spec  # lazy: only with tracing
-
-    try:
-        is_there = find_spec("opentelemetry.sdk.trace") and find_spec("opentelemetry.exporter.otlp.proto.http")
-    except ModuleNotFoundError:
-        is_there = None
-    if is_there is None and config.otel:
-        raise ConfigError(
-            f"`{shown_path(config.path)}` has `[otel] enabled = true`, and OpenTelemetry is not installed",
-            hint="`pip install 'fanout[otel]'`",
-        )
-    return is_there is not None
-
-
-def has_service_name(environ: Mapping[str, str] = os.environ) -> bool:
-    """Whether the environment says of which service traces are; else each app is one."""
-    return bool(environ.get("OTEL_SERVICE_NAME")) or "service.name=" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-
-
-def service_of(config: Config, function: str) -> str:
-    """The app that a function, by its id, belongs to."""
-    return function.partition("/")[0] if config.has_prefixes else config.apps[0].id
 
 
 def _app(values: dict[tuple[str, str], Any], root: Path) -> App:

@@ -5,8 +5,9 @@ Times are integer milliseconds since 1970, UTC.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, Required, TypedDict
 
 import msgspec
 
@@ -74,11 +75,38 @@ class Event(msgspec.Struct, Generic[DataT_co], frozen=True, kw_only=True, omit_d
     """
 
     id: str
+    """Its sender's, or one that it was given. The same id makes no second run of a function within 24 hours."""
     name: str
+    """Such as `app/user.signup`; functions listen to it."""
     ts: int
+    """When it happened, in milliseconds since 1970, UTC."""
     data: DataT_co = msgspec.field(default_factory=dict)  # type: ignore[assignment] # only what is a dict may be left out
+    """What it says: JSON values, or what the function's `event_schema` makes of them."""
     user: dict[str, Any] | None = None
+    """Whom it is about, if its sender says so."""
     v: str | None = None
+    """The version of its data, if its sender says so."""
+
+
+class EventFields(TypedDict, total=False):
+    """An event as it is sent."""
+
+    name: Required[str]
+    """Such as `app/user.signup`."""
+    data: Any
+    """What it says: an object in JSON."""
+    id: str
+    """The same id makes no second run of a function within 24 hours."""
+    ts: int
+    """When it happened, in milliseconds since 1970, UTC; a time to come delays its runs."""
+    user: Mapping[str, Any]
+    """Whom it is about."""
+    v: str
+    """The version of its data."""
+
+
+Sendable = EventFields | Mapping[str, Any]
+"""Editors complete the fields; whatever else may have them is taken, too."""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -341,6 +369,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     started_at: int | None
     ended_at: int | None
     output: msgspec.Raw | None = None
+    """What the function returned, as JSON text: `msgspec.json.decode(run.output)` makes values of it."""
     error: Failure | None = None
     replay_of: str | None = None
     replayed_by: str | None = None

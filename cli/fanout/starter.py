@@ -7,6 +7,7 @@ import re
 import shutil
 import tomllib
 import unicodedata
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -78,14 +79,11 @@ def starter(folder: Path, name: str | None = None) -> str:
     return text
 
 
-def write_starter(
-    folder: Path, template: str | None = None, *, name: str | None = None, may_replace: bool = False
-) -> Started:
+def write_starter(folder: Path, template: str | None = None, *, name: str | None = None) -> Started:
     """Write a project: a template's functions, with an event and a test for them, and `fanout.toml`.
 
     Without a `template` it is `signup`; but where there is a folder `functions` already, only what else is needed.
-    Nothing is overwritten, unless it `may_replace` files. `fanout.toml` comes last: if this is cut short, it can
-    simply be run again.
+    Nothing is overwritten. `fanout.toml` comes last: if this is cut short, it can simply be run again.
 
     Raises:
         ConfigError: files are there already, or the folder can't be written. Then nothing has been.
@@ -98,18 +96,17 @@ def write_starter(
     files = {} if template is None else _files(template)
     files[".gitignore"] = (_FOLDER / "shared" / "gitignore").read_bytes()
     files[FILE_NAME] = starter(folder, name).encode()
+    if _has_modules(folder / "tests"):
+        # They import each other as they are; as a package they would have other names.
+        files.pop("tests/__init__.py", None)
     there = [each for each in files if os.path.lexists(folder / each)]
     kept = [each for each in there if each in _MAY_BE_THERE]
-    in_the_way = [folder / each for each in there if each not in kept]
-    if in_the_way and not may_replace:
+    if in_the_way := [folder / each for each in there if each not in kept]:
         raise _are_there(in_the_way)
-    for path in in_the_way:
-        if path.is_dir():
-            raise ConfigError(f"`{path}` is a folder", hint="move it away first")
     for each in kept:
         del files[each]
     try:
-        _write(folder, files, may_replace=may_replace)
+        _write(folder, files)
     except FileExistsError as error:
         raise _are_there([Path(error.filename2 or error.filename)]) from None
     except OSError as error:
@@ -118,11 +115,20 @@ def write_starter(
     return Started(name or _app_id(folder), template, written, [folder / each for each in kept])
 
 
+def _has_modules(tests: Path) -> bool:
+    return not (tests / "__init__.py").exists() and any(tests.glob("**/*.py"))
+
+
 def _are_there(paths: list[Path]) -> ConfigError:
     named = ", ".join(f"`{path}`" for path in paths)
-    if len(paths) == 1:
-        return ConfigError(f"{named} is there already", hint="edit it, or delete it first; `--force` replaces it")
-    return ConfigError(f"{named} are there already", hint="move them away first; `--force` replaces them")
+    if any(path.name == FILE_NAME for path in paths):
+        todo = "this is a project; another one has a folder of its own"
+    else:
+        todo = f"move {'it' if len(paths) == 1 else 'them'} away, or begin in another folder"
+    return ConfigError(
+        f"{named} {'is' if len(paths) == 1 else 'are'} there already",
+        hint=f"nothing was written; {todo}: `fanout init FOLDER`",
+    )
 
 
 def _files(template: str) -> dict[str, bytes]:
@@ -148,16 +154,15 @@ def _app_id(folder: Path) -> str:
 # Writing. All is written beside its place first: what is left to go wrong then is undone.
 
 
-def _write(folder: Path, files: dict[str, bytes], *, may_replace: bool) -> None:
+def _write(folder: Path, files: dict[str, bytes]) -> None:
     draft = folder / f".fanout-init.{os.getpid()}.new"
     made: list[Path] = []
     try:
-        _make_folder(draft, made)
-        for number, content in enumerate(files.values()):
-            (draft / str(number)).write_bytes(content)
+        _make_folder(folder, made)
+        _draft(draft, files.values())
         for number, name in enumerate(files):
             _make_folder((folder / name).parent, made)
-            _put(draft / str(number), folder / name, made, may_replace=may_replace)
+            _put(draft / str(number), folder / name, made)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         for path in reversed(made):
@@ -165,6 +170,16 @@ def _write(folder: Path, files: dict[str, bytes], *, may_replace: bool) -> None:
                 path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
         raise
     shutil.rmtree(draft, ignore_errors=True)
+
+
+def _draft(draft: Path, contents: Iterable[bytes]) -> None:
+    try:
+        draft.mkdir()
+        for number, content in enumerate(contents):
+            (draft / str(number)).write_bytes(content)
+    except OSError as error:
+        error.filename = str(draft.parent.resolve())  # nobody has asked for a draft
+        raise
 
 
 def _make_folder(path: Path, made: list[Path]) -> None:
@@ -176,11 +191,8 @@ def _make_folder(path: Path, made: list[Path]) -> None:
         raise NotADirectoryError(20, os.strerror(20), str(path))
 
 
-def _put(draft: Path, path: Path, made: list[Path], *, may_replace: bool) -> None:
+def _put(draft: Path, path: Path, made: list[Path]) -> None:
     """Not a rename, which would replace what someone else has written meanwhile."""
-    if may_replace and os.path.lexists(path):
-        draft.replace(path)
-        return
     try:
         path.hardlink_to(draft)
     except FileExistsError:

@@ -13,31 +13,41 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
+Attributes = dict[str, Any]
+
 
 class Span(NamedTuple):
     name: str
     trace: str
     id: str
     above: str
-    service: str
+    about: Attributes
+    """What it is a part of."""
     kind: str
     is_error: bool
     status: str
     began_at: int
     ended_at: int
-    attributes: dict[str, str | int]
-    exceptions: tuple[dict[str, str | int], ...]
+    attributes: Attributes
+    events: tuple[tuple[str, Attributes], ...]
     links: tuple[tuple[str, str], ...]
     state: str
 
+    @property
+    def about_event(self) -> str:
+        return str(self.attributes.get("fanout.event_id", ""))
+
 
 class Collector:
-    """What has arrived. It refuses as long as `is_down`."""
+    """What has arrived. It refuses as long as `is_down`, and answers nobody as long as `is_open` is not set."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
         self.requests = 0
+        self.headers: list[dict[str, str]] = []
         self.is_down = False
+        self.is_open = threading.Event()
+        self.is_open.set()
         self.port = 0
         self._lock = threading.Lock()
 
@@ -51,9 +61,17 @@ class Collector:
             self.requests += 1
             if not self.is_down:
                 for resource in request.resource_spans:
-                    service = str(_attributes(resource.resource.attributes)["service.name"])
-                    self.spans += [_span(each, service) for scope in resource.scope_spans for each in scope.spans]
+                    about = _attributes(resource.resource.attributes)
+                    self.spans += [_span(each, about) for scope in resource.scope_spans for each in scope.spans]
             return not self.is_down
+
+    def family(self, event_id: str) -> Collector:
+        """What has arrived of the trace that this event is the first of."""
+        tops = [span for span in self.spans if span.kind == "SPAN_KIND_PRODUCER" and span.about_event == event_id]
+        (trace,) = {span.trace for span in tops}
+        found = Collector()
+        found.spans = [span for span in self.spans if span.trace == trace]
+        return found
 
     def named(self, name: str) -> Span:
         """The only span of that name."""
@@ -82,16 +100,21 @@ def _order(span: Span) -> tuple[str, int]:
     return span.name, span.began_at
 
 
-def _attributes(listed: Any) -> dict[str, str | int]:
-    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in listed}
+def _attributes(listed: Any) -> Attributes:
+    return {each.key: _value(each.value) for each in listed}
 
 
-def _span(span: WireSpan, service: str) -> Span:
+def _value(value: Any) -> Any:
+    found = getattr(value, value.WhichOneof("value"))
+    return tuple(map(_value, found.values)) if hasattr(found, "values") else found
+
+
+def _span(span: WireSpan, about: Attributes) -> Span:
     return Span(
-        span.name, span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex(), service,
+        span.name, span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex(), about,
         WireSpan.SpanKind.Name(span.kind), span.status.code == Status.STATUS_CODE_ERROR, span.status.message,
         span.start_time_unix_nano, span.end_time_unix_nano, _attributes(span.attributes),
-        tuple(_attributes(each.attributes) for each in span.events if each.name == "exception"),
+        tuple((each.name, _attributes(each.attributes)) for each in span.events),
         tuple((each.trace_id.hex(), each.span_id.hex()) for each in span.links), span.trace_state,
     )  # fmt: skip
 
@@ -105,6 +128,8 @@ def collecting() -> Iterator[Collector]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
+            collector.is_open.wait()
+            collector.headers.append({name.lower(): value for name, value in self.headers.items()})
             is_taken = self.path == "/v1/traces" and collector.take(body)
             self.send_response(200 if is_taken else 400)
             self.send_header("Content-Length", "0")
@@ -115,11 +140,12 @@ def collecting() -> Iterator[Collector]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     collector.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield collector
     finally:
+        collector.is_open.set()
         server.shutdown()
         server.server_close()
         thread.join()

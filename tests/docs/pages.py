@@ -26,12 +26,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
-HOMES = {str(page.relative_to(ROOT)): page for page in PAGES}
-_PART = re.compile(r"^(?P<comment><!--.*?-->)$|^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^ *```$", re.M | re.S)
+PAGES = tuple(sorted((ROOT / "docs").rglob("*.md")))
+_PART = re.compile(
+    r"^(?P<comment><!--.*?-->)$|^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL
+)
 _DIRECTIVE = re.compile(
     r"<!-- (setup|file|edit|run|serve|id \w+|body|exits|until|beside|any order|not run)(?:: ([^\n]*?))?(?:\n(.*))? ?-->",
-    re.S,
+    re.DOTALL,
 )
 
 
@@ -73,7 +74,7 @@ def parts(page: Path) -> Iterator[Part]:
 
 def commands(block: str) -> Iterator[tuple[str, str]]:
     """Each command of a `console` block, with what is shown below it."""
-    for each in re.split(r"^(?=\$ )", block, flags=re.M):
+    for each in re.split(r"^(?=\$ )", block, flags=re.MULTILINE):
         if each.startswith("$ "):
             command = re.match(r"\$ ((?:.*\\\n)*.*\n)", each)
             assert command

@@ -56,8 +56,8 @@ class Reader:
     def _do(self, part: Part) -> None:
         said = part.said
         if "not run" in said:
-            assert len(said["not run"].split()) > 1, "no reason is given"
-        elif "file" in said:
+            return
+        if "file" in said:
             self._write(said["file"], part.text)
         elif "edit" in said:
             self._edit(self.folder / said["edit"], part.text)
@@ -142,7 +142,7 @@ class Reader:
         assert code == int(part.said.get("exits", "0")), printed
 
     def _toml(self, part: Part) -> None:
-        has_app = re.search(r"^\[\[?apps?\]", part.text, re.M)
+        has_app = re.search(r"^\[\[?apps?\]", part.text, re.MULTILINE)
         path = self.folder / ".toml" / config.FILE_NAME
         path.parent.mkdir(exist_ok=True)
         path.write_text(part.text if has_app else part.text + _APP)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 _LETTERS = "[0-9A-HJKMNP-TV-Z]"
-_DURATION = r"\d[\d,]*(?:\.\d+)? ?(?:us|ms|s|min|m|h|d)\b(?: ?\d+(?:ms|s|m|h))*"
+_UNIT = r"(?:us|ms|s|min|m|h|d)\b"
+_DURATION = rf"\d[\d,]*(?:\.\d+)? ?(?:{_UNIT}|(?:h|m)(?=\d))(?: ?\d+ ?{_UNIT})*"
 _KINDS = {
     "id": rf"\b{_LETTERS}{{26}}\b",
     "short": rf"\b(?=[A-Z]*\d){_LETTERS}{{10}}\b",
@@ -17,6 +18,8 @@ _KINDS = {
     "day": r"\b\d{4}-\d\d-\d\d\b",
     "clock": r"\b\d\d:\d\d(?::\d\d)?(?:\.\d+)?\b",
     "duration": rf"\b{_DURATION}",
+    "weekday": r"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b",
+    "zone": r"\bCES?T\b",
     "stamp": r"\b1[5-9]\d{11}\b",
     "size": r"\b\d[\d,]*(?:\.\d+)? (?:B|KB|MB)(?=\s|$)",
     "bar": r"[█▏▎▍▌▋▊▉▐░▒]+",
@@ -59,7 +62,7 @@ def match(shown: str, came: str, *, any_order: bool = False) -> dict[str, str] |
 
 def _in_order(text: str) -> str:
     """By letters: the first of them may be what differs, but then whole lines begin with it."""
-    return "".join(sorted(text.strip().splitlines(keepends=True)[:-1] + [text.strip().splitlines()[-1] + "\n"]))
+    return "".join(sorted(f"{line}\n" for line in text.strip().splitlines()))
 
 
 def known(ids: dict[str, str]) -> dict[str, str]:

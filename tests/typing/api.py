@@ -1,20 +1,24 @@
 """The public API in use: every name and every parameter, with the types that people get.
 
 mypy and pyright, both strict, have nothing to say about it; `assert_type` is for them. What they have to refuse is in
-`wrong.py`.
+`wrong.py`. Nothing here is ever executed; tests are in `tests/unit/test_typing.py`.
 """
 
 # pyright: strict
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from logging import Logger
 from pathlib import Path
 from typing import Any, Literal, TypedDict, assert_type
+
+import msgspec
+import pydantic
 
 import fanout
 from fanout import (
@@ -42,6 +46,8 @@ from fanout import (
     function,
     on,
 )
+from fanout.model import Failure, RunState, StepKind, StepState
+from fanout.testing import Project, Result, Running, StepResult, in_turn, run
 
 
 class Order(TypedDict):
@@ -53,6 +59,18 @@ class Order(TypedDict):
 class Refund:
     order: int
     cents: int
+
+
+class Parcel(msgspec.Struct):
+    grams: int
+
+
+class Letter(pydantic.BaseModel):
+    to: str
+
+
+class Number(TypedDict):
+    item: int
 
 
 def total(order: Order, *, discount: float = 0.0) -> float:
@@ -71,7 +89,7 @@ def plain(ctx: Context) -> int:
     return ctx.attempt
 
 
-@function(trigger=on("app/order.paid", if_="event.data.id > 7"))
+@function(trigger=on("app/order.paid", if_="event.data.id > 7"), event_schema=Order)
 def ship(ctx: Context[Order]) -> str:
     assert_type(ctx.event, Event[Order])
     assert_type(ctx.event.data, Order)
@@ -80,11 +98,34 @@ def ship(ctx: Context[Order]) -> str:
     return ctx.event.data["lines"][0]
 
 
-@function([on("app/refund"), cron("0 9 * * mon-fri", tz="Europe/Berlin", jitter="5m")])
+@function(
+    [on("app/refund"), cron("0 9 * * mon-fri", tz="Europe/Berlin", jitter="5m")], event_schema={"app/refund": Refund}
+)
 async def refund(ctx: AsyncContext[Refund]) -> Refund:
     assert_type(ctx.event.data, Refund)
     assert_type(ctx.event.data.cents, int)
     return ctx.event.data
+
+
+@function(event_schema=Parcel)
+def weigh(ctx: Context[Parcel]) -> int:
+    return ctx.event.data.grams
+
+
+@function(event_schema=Letter)
+async def post(ctx: AsyncContext[Letter]) -> Letter:
+    return ctx.event.data
+
+
+@function([on("app/parcel"), on("app/letter")], event_schema=Parcel | Letter)
+def send_off(ctx: Context[Parcel | Letter]) -> int | str:
+    data = ctx.event.data
+    return data.grams if isinstance(data, Parcel) else data.to
+
+
+@function()
+def square(ctx: Context[Number]) -> int:
+    return ctx.event.data["item"] ** 2
 
 
 def tell(ctx: Context) -> None:
@@ -131,11 +172,13 @@ class Desk:
         return more + ctx.run_id
 
 
-def in_a_test(order: Context[Order], ctx: Context) -> None:
-    """A function is called as what it is."""
+async def is_called(order: Context[Order], ctx: Context, of_refund: AsyncContext[Refund]) -> None:
+    """A function stays what it is."""
     assert_type(ship(order), str)
     assert_type(plain(ctx=ctx), int)
     assert_type(Desk.of_a_class(ctx, more="a"), str)
+    assert_type(await refund(of_refund), Refund)
+    assert_type(ship.__name__, str)
 
 
 # A function's context.
@@ -165,6 +208,7 @@ def steps(ctx: Context) -> None:
     assert_type(step.run("partial", partial(total, order)), float)
     assert_type(step.run("lambda", lambda: [1]), list[int])
     assert_type(step.run("class", Refund, 7, cents=5), Refund)
+    assert_type(step.run("method", Path("a").as_posix), str)
     step.sleep("nap", duration="1h30m")
     step.sleep("nap", 0.5)
     step.sleep("nap", timedelta(days=3))
@@ -178,20 +222,28 @@ def steps(ctx: Context) -> None:
 
 @function()
 def calls(ctx: Context, on_error: Literal["stop", "collect"] = "stop") -> None:
+    """What they return is what the function returns, plain or async."""
     step, items = ctx.step, [Refund(1, 2)]
     order: Order = {"id": 7, "lines": []}
-    # What it returns is what the function returns, plain or async.
     assert_type(step.invoke("plain", plain), int)
     assert_type(step.invoke("ship", ship, order), str)
     assert_type(step.invoke("ship", function=ship, data={"id": 7, "lines": ["a"]}, timeout="1h"), str)
     assert_type(step.invoke("refund", refund, Refund(7, 5)), Refund)
     assert_type(step.invoke("tasks", tasks, None, timeout=30), list[str])
+    assert_type(step.invoke("weigh", weigh, Parcel(5)), int)
+    assert_type(step.invoke("post", post, Letter(to="Ada")), Letter)
+    assert_type(step.invoke("either", send_off, Parcel(5)), int | str)
+    assert_type(step.invoke("undeclared", plain, Refund(7, 5)), int)
     assert_type(step.invoke("id", "other-app/charge", {"id": 7}), Any)
     assert_type(step.map("ship", ship, [order]), list[str])
+    assert_type(step.map("ship", ship, ({"id": number, "lines": []} for number in range(5))), list[str])
+    assert_type(step.map("numbers", square, range(5), key=str), list[int])
     assert_type(step.map("refund", refund, items, key=lambda each: each.order, max_in_flight=5), list[Refund])
     assert_type(step.map("stop", tasks, range(5), on_error="stop"), list[list[str]])
     assert_type(step.map("collect", tasks, range(5), on_error="collect"), list[list[str] | InvokeError])
-    assert_type(step.map("either", function=plain, items=iter(items), on_error=on_error), list[int | InvokeError])
+    assert_type(
+        step.map("either", function=plain, items=iter(items), on_error=on_error), list[int] | list[int | InvokeError]
+    )
     assert_type(step.map("id", "other-app/charge", items), list[Any])
 
 
@@ -205,6 +257,12 @@ def branches(ctx: Context) -> None:
     assert_type(several, tuple[int, ...])
     five = step.parallel(lambda: 1, lambda: "", lambda: 1.0, lambda: b"", lambda: None)
     assert_type(five, tuple[int, str, float, bytes, None])
+    assert_type(
+        step.parallel(partial(len, "a"), partial(total, discount=0.5, order=ctx.event.data["order"])), tuple[int, float]
+    )
+    assert_type(
+        step.parallel(lambda: step.invoke("a", plain), lambda: step.map("b", plain, [1])), tuple[int, list[int]]
+    )
 
 
 @function()
@@ -214,7 +272,7 @@ async def async_steps(ctx: AsyncContext) -> None:
     assert_type(await step.run("fetch", fetch, "http://127.0.0.1", retries=2), bytes)
     assert_type(await step.run("total", total, order, discount=0.5), float)
     await step.sleep("nap", duration="1h30m")
-    await step.sleep_until("morning", when="2027-01-31T09:00:00+01:00")
+    await step.sleep_until("morning", when=datetime(2027, 1, 31, tzinfo=UTC))
     found = await step.wait_for_event("paid", event="app/paid", timeout="3d", match="data.id", if_="async.data.ok")
     assert_type(found, Event[dict[str, Any]] | None)
     assert_type(await step.send_event("one", events={"name": "app/shipped", "data": order}), list[str])
@@ -225,10 +283,15 @@ async def async_calls(ctx: AsyncContext, on_error: Literal["stop", "collect"] = 
     step, items = ctx.step, [Refund(1, 2)]
     assert_type(await step.invoke("plain", function=plain, data={}, timeout="1h"), int)
     assert_type(await step.invoke("refund", refund, Refund(7, 5)), Refund)
+    assert_type(await step.invoke("ship", ship, {"id": 7, "lines": ["a"]}), str)
+    assert_type(await step.invoke("tasks", tasks), list[str])
     assert_type(await step.invoke("id", "other-app/charge", {"id": 7}), Any)
     assert_type(await step.map("refund", refund, items, key=lambda each: each.order, max_in_flight=5), list[Refund])
     assert_type(await step.map("collect", tasks, range(5), on_error="collect"), list[list[str] | InvokeError])
-    assert_type(await step.map("either", function=plain, items=items, on_error=on_error), list[int | InvokeError])
+    assert_type(
+        await step.map("either", function=plain, items=items, on_error=on_error), list[int] | list[int | InvokeError]
+    )
+    assert_type(await step.map("numbers", square, range(5), on_error="stop"), list[int])
     assert_type(await step.map("id", "other-app/charge", items), list[Any])
 
 
@@ -245,6 +308,18 @@ async def async_branches(ctx: AsyncContext) -> None:
     assert_type(last, float)
     several = await step.parallel(*(step.run(f"n{n}", len, "a") for n in range(9)))
     assert_type(several, tuple[int, ...])
+    number, page = await asyncio.gather(step.run("a", len, "a"), step.run("fetch", fetch, "http://127.0.0.1"))
+    assert_type(number, int)
+    assert_type(page, bytes)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(step.invoke("plain", plain))
+    assert_type(task.result(), int)
+
+
+def works(step_of: Callable[[AsyncContext], Coroutine[Any, Any, int]]) -> None: ...
+
+
+works(lambda ctx: ctx.step.run("a", len, "a"))
 
 
 # Errors.
@@ -265,7 +340,7 @@ def fails(ctx: Context) -> None:
     except FanoutError as error:
         assert_type(error.message, str)
         assert_type(error.hint, str | None)
-        raise RetryAfterError(message="later", retry_after=timedelta(minutes=5)) from error
+        raise RetryAfterError(message="later", retry_after="5m" if ctx.attempt else timedelta(minutes=5)) from error
     raise RetryAfterError("later", datetime(2027, 1, 31, tzinfo=UTC) if ctx.attempt else 30)
 
 
@@ -302,3 +377,77 @@ def sends(path: Path, paid: Paid, others: Sequence[dict[str, Any]]) -> None:
         assert_type([step.attempts for run in runs for step in run.steps], list[int])
     connect().close()
     assert_type(fanout.__version__, str)
+
+
+# In tests of functions.
+
+
+def in_tests(fanout_project: type[Project], fanout_run: Callable[..., Result]) -> None:
+    assert_type(run(ship, data=Order(id=7, lines=[])), Result[str])
+    assert_type(run(refund, data=Refund(7, 5)).output, Refund)
+    assert_type(run(ship, "app/order.paid", data=Order(id=7, lines=[])), Result[str])
+    assert_type(run(tell, {"name": "fanout/function.failed", "data": {}}).output, None)
+    assert_type(fanout_run(ship).output, Any)
+    result = run(
+        tasks,
+        event=[{"name": "app/a"}, {"name": "app/b", "data": {}}],
+        steps={"charge": in_turn(ConnectionError("down"), {"id": "ch_1"})},
+        functions={"ship": "shipped"},
+        events=[{"name": "app/paid"}],
+        crash_after="charge",
+        now=datetime(2027, 1, 31, tzinfo=UTC),
+    )
+    assert_type(result, Result[list[str]])
+    assert_type(result.state, RunState)
+    assert_type(result.error, Failure | None)
+    assert_type(result.steps, Mapping[str, StepResult])
+    assert_type(result.steps["charge"].kind, StepKind)
+    assert_type(result.steps["charge"].state, StepState)
+    assert_type(result.events_sent[0].data, Any)
+    assert_type(result.invoked, list[Result])
+    assert_type(result.waits_for, list[str])
+    assert_type([line.text for line in result.logs], list[str])
+    run(calls, functions=[ship, refund])
+
+
+def moves_on() -> None:
+    with Running(
+        refund,
+        event=None,
+        data=Refund(7, 5),
+        steps={"a": 1},
+        functions=[ship],
+        crash_after=["a"],
+        now=1_800_000_000_000,
+    ) as running:
+        assert_type(running.result, Result[Refund])
+        assert_type(running.is_over, bool)
+        running.advance(span="3 days")
+        running.advance_to(moment=datetime(2027, 1, 31, tzinfo=UTC))
+        running.send(event="app/paid", data={"id": 7})
+        running.crash()
+        assert_type(running.finish(events=[{"name": "app/paid"}]).output, Refund)
+
+
+def whole() -> None:
+    project = Project(ship, [refund, plain], steps={"a": 1}, crash_after="ship/a", now=0)
+    assert_type(project.send("app/order.paid", data=Order(id=7, lines=[])), list[Result])
+    assert_type(project.send({"name": "app/order.paid"}, {"name": "app/refund"}), list[Result])
+    shipped = project.invoke(function=ship, data={"id": 7})
+    assert_type(shipped, Result[str])
+    assert_type(project.invoke("ship"), Result)
+    assert_type(project.tick(function=refund).output, Refund)
+    assert_type(project.cancel(run=shipped), Result[str])
+    assert_type(project.replay(run=shipped, from_start=True, from_step="a").output, str)
+    assert_type(project.again(run=shipped).output, str)
+    assert_type(project.run(function=plain).output, int)
+    assert_type(project.runs_of(function=plain), list[Result[int]])
+    assert_type(project.runs, list[Result])
+    assert_type(project.now, int)
+    project.stub(function=ship, steps={"a": ValueError("no")})
+    project.advance(span=timedelta(days=3))
+    project.advance_to(moment=project.now + 1)
+    project.crash()
+    assert_type(project.finish(most="1h"), list[Result])
+    assert_type([event.name for event in project.events], list[str])
+    project.close()

@@ -23,7 +23,7 @@ LAYERS = (
     ("web",),
     ("views",),
     ("client", "engine", "runner", "tracing", "worker"),
-    ("config", "config_text", "events", "journal", "starter"),
+    ("config", "config_text", "config_tracing", "events", "journal", "starter"),
     ("cloud_events", "codec", "core", "declare", "flow", "json_lists", "protocol"),
     ("durations", "errors", "ids", "model"),
 )
@@ -165,6 +165,7 @@ def test_there_is_no_import_cycle() -> None:
         (("apsw", "sqlite3"), {"journal"}),
         (("typer", "rich", "click"), {"commands"}),
         (("cel_expr_python",), {"core"}),
+        (("jsonschema_rs",), {"core"}),
         (("starlette", "uvicorn", "jinja2", "prometheus_client"), {"web"}),
         (("watchfiles",), {"engine"}),
         (("opentelemetry",), {"tracing", "worker"}),
@@ -206,8 +207,8 @@ import json, sys
 print(json.dumps(sorted(sys.modules)))
 """
 HEAVY = {
-    "typer", "click", "rich", "sqlite3", "_sqlite3", "apsw", "croniter", "cel_expr_python", "pydantic", "starlette",
-    "opentelemetry",
+    "typer", "click", "rich", "sqlite3", "_sqlite3", "apsw", "croniter", "cel_expr_python", "jsonschema_rs", "pydantic",
+    "starlette", "opentelemetry",
 }  # fmt: skip
 
 

@@ -179,41 +179,27 @@ def test_a_file_that_is_there_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         write_starter(tmp_path)
     assert raised.value.message == f"`{tmp_path / 'fanout.toml'}` is there already"
-    assert raised.value.hint == "edit it, or delete it first; `--force` replaces it"
+    other = "another one has a folder of its own: `fanout init FOLDER`"
+    assert raised.value.hint == f"nothing was written; this is a project; {other}"
     assert names(tmp_path) == ["fanout.toml"]
     assert (tmp_path / "fanout.toml").read_text() == "mine"
 
 
 def test_all_files_in_the_way_are_named_and_nothing_is_written(tmp_path: Path) -> None:
-    (tmp_path / "functions").mkdir()
-    for name in ("functions/hello.py", "fanout.toml"):
-        (tmp_path / name).write_text("mine")
+    (tmp_path / "functions" / "events").mkdir(parents=True)
+    there = [tmp_path / "functions" / name for name in ("hello.py", "events/hello.json")]
+    there[0].write_text("mine")
     before = names(tmp_path)
-    with pytest.raises(ConfigError) as raised:
-        write_starter(tmp_path, "minimal")
-    both = f"`{tmp_path / 'functions' / 'hello.py'}`, `{tmp_path / 'fanout.toml'}`"
-    assert raised.value.message == f"{both} are there already"
-    assert raised.value.hint == "move them away first; `--force` replaces them"
-    assert names(tmp_path) == before
-
-
-def test_files_are_replaced_if_that_is_asked_for(tmp_path: Path) -> None:
-    (tmp_path / "fanout.toml").write_text("mine")
-    (tmp_path / ".gitignore").write_text("mine")
-    started = write_starter(tmp_path, "minimal", may_replace=True)
-    assert tmp_path / "fanout.toml" in started.written
-    assert load(tmp_path / "fanout.toml").apps[0].functions == ("functions",)
-    # What it says there is not ours to forget.
-    assert started.kept == [tmp_path / ".gitignore"]
-    assert (tmp_path / ".gitignore").read_text() == "mine"
-
-
-def test_a_folder_in_the_way_is_not_replaced(tmp_path: Path) -> None:
-    (tmp_path / "fanout.toml").mkdir()
-    with pytest.raises(ConfigError) as raised:
-        write_starter(tmp_path, may_replace=True)
-    assert raised.value.message == f"`{tmp_path / 'fanout.toml'}` is a folder"
-    assert names(tmp_path) == ["fanout.toml"]
+    for named in (f"`{there[0]}` is", f"`{there[0]}`, `{there[1]}` are"):
+        with pytest.raises(ConfigError) as raised:
+            write_starter(tmp_path, "minimal")
+        assert raised.value.message == f"{named} there already"
+        them = "it" if named.endswith("is") else "them"
+        hint = f"nothing was written; move {them} away, or begin in another folder: `fanout init FOLDER`"
+        assert raised.value.hint == hint
+        assert names(tmp_path) == before
+        there[1].write_text("mine")
+        before = names(tmp_path)
 
 
 def test_files_that_do_as_well_are_left_as_they_are(tmp_path: Path) -> None:
@@ -224,6 +210,16 @@ def test_files_that_do_as_well_are_left_as_they_are(tmp_path: Path) -> None:
     assert started.kept == [tmp_path / "tests" / "__init__.py", tmp_path / ".gitignore"]
     assert not set(started.kept) & set(started.written)
     assert {path.read_text() for path in started.kept} == {"# mine\n"}
+
+
+@pytest.mark.parametrize(("mine", "is_made"), [("test_mine.py", False), ("unit/helpers.py", False), ("README", True)])
+def test_tests_that_are_no_package_are_not_made_one(tmp_path: Path, mine: str, is_made: bool) -> None:
+    """They would be imported by other names, and would not find each other."""
+    (tmp_path / "tests" / mine).parent.mkdir(parents=True)
+    (tmp_path / "tests" / mine).touch()
+    started = write_starter(tmp_path)
+    assert (tmp_path / "tests" / "__init__.py").exists() == is_made
+    assert tmp_path / "tests" / "test_signup.py" in started.written
 
 
 def test_a_dangling_link_counts_as_there(tmp_path: Path) -> None:
@@ -238,6 +234,18 @@ def test_a_folder_that_cannot_be_made_is_a_message(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         write_starter(tmp_path / "file" / "shop")
     assert raised.value.message == f"`{tmp_path / 'file' / 'shop'}` can't be written: Not a directory"
+
+
+def test_a_folder_that_cannot_be_written_is_the_one_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(ConfigError) as raised:
+        write_starter(tmp_path)
+    assert raised.value.message == f"`{tmp_path}` can't be written: Permission denied"
 
 
 def test_a_file_where_a_folder_has_to_be_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 GRAMMAR = Path(__file__).with_name("grammar.json")
+SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_FANOUT_COMPLETE"
 FILES = "files"
 _FILES_MARK = ":files"
@@ -51,6 +52,12 @@ def main(arguments: list[str], environ: Mapping[str, str]) -> None:
         words = _bash_words(arguments[0]) if shell == "bash" else arguments
         for line in answers(shell, words, environ):
             sys.stdout.write(f"{line}\n")
+
+
+def print_script(shell: str) -> None:
+    """What `fanout completion` prints for one of the `SHELLS`."""
+    path = Path(__file__).parent / "shells" / f"completion.{shell}"
+    sys.stdout.write(path.read_text(encoding="utf-8"))
 
 
 @contextmanager

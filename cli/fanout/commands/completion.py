@@ -1,15 +1,16 @@
-"""`fanout completion`: the script that makes a shell complete fanout's command lines."""
+"""`fanout completion`: the script that makes a shell complete fanout's command lines.
+
+`main` prints it without Typer, since people's shells ask for it whenever they start; this is its help and its errors.
+"""
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-_SCRIPTS = Path(__file__).parent / "shells"
+from fanout.commands.completing import print_script
 
 
 class Shell(StrEnum):
@@ -22,5 +23,10 @@ def register(app: typer.Typer, help_: str) -> None:
     app.command(name="completion", help=help_)(completion)
 
 
-def completion(shell: Annotated[Shell, typer.Argument(help="Which one.", show_default=False)]) -> None:
-    sys.stdout.write((_SCRIPTS / f"completion.{shell}").read_text(encoding="utf-8"))
+def completion(
+    shell: Annotated[
+        Shell,
+        typer.Argument(metavar="bash|zsh|fish", help="Which one. The script's first lines say where it goes."),
+    ],
+) -> None:
+    print_script(shell)

@@ -102,8 +102,8 @@ def _facts(known: KnownFunction) -> Iterator[_Fact]:
     for trigger in triggers_in_words(spec):
         yield "started by", trigger, ""
     for schema in spec.schemas:
-        of = "its event's data" if schema.event is None else text.printable(schema.event)
-        yield "schema", f"{of}: {event_schemas.in_short(schema)}", ""
+        of = "" if schema.event is None else f"{text.printable(schema.event)}: "
+        yield "event data", f"{of}{event_schemas.in_short(schema)}", ""
     if spec.steps:
         yield "steps", ", ".join(map(text.printable, spec.steps)), ""
 

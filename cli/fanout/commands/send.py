@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fanout.client import Client, watched_events
+from fanout.client import Connection, watched_events
 from fanout.commands import heard, report
 from fanout.commands.app import say
 from fanout.commands.inputs import DATA_HELP, bytes_of, event_with
@@ -53,7 +53,7 @@ def send(
 
     hearers: set[Hearer] = set()
 
-    def put(client: Client) -> Watched:
+    def put(client: Connection) -> Watched:
         # Those that begin to wait while the events are being stored may hear them as well.
         with JournalReader(settings.journal, redact=settings.redact) as reader:
             hearers.update(reader.hearers(events))
@@ -62,7 +62,7 @@ def send(
         return watched_events(accepted)
 
     if no_wait:
-        with Client(settings.journal) as client:
+        with Connection(settings.journal) as client:
             put(client)
             _print_stored(accepted, has_engine=client.ring(), as_json=as_json)
         return

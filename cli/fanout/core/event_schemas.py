@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from fanout.core.json_schema import complaint
+from fanout.core.json_schema import JsonSchema
 from fanout.core.routing import Routes
 from fanout.errors import EventError
 from fanout.model import EventTrigger, FunctionSpec
@@ -34,10 +35,10 @@ class Sent(Protocol):
 
 
 class Needed(NamedTuple):
-    """What a function says of the data of an event: a JSON Schema."""
+    """What a function says of the data of an event."""
 
     function: FunctionSpec
-    schema: Any
+    schema: JsonSchema
 
 
 def chosen(patterns: Sequence[str | None], spec: FunctionSpec, name: str) -> int | None:
@@ -65,7 +66,7 @@ class EventSchemas:
     def __init__(self, functions: Iterable[FunctionSpec] = ()) -> None:
         having = [spec for spec in functions if spec.schemas]
         self._routes = Routes(having) if having else None
-        self._decoded: dict[tuple[str, int], Any] = {}
+        self._read: dict[tuple[str, int], JsonSchema] = {}
 
     def needed(self, name: str) -> list[Needed]:
         """What an event of this name has to be, for each function that listens and says so."""
@@ -78,11 +79,11 @@ class EventSchemas:
                 found.append(Needed(spec, self._schema(spec, number)))
         return found
 
-    def _schema(self, spec: FunctionSpec, number: int) -> Any:
+    def _schema(self, spec: FunctionSpec, number: int) -> JsonSchema:
         key = spec.id, number
-        if key not in self._decoded:
-            self._decoded[key] = msgspec.json.decode(spec.schemas[number].schema)
-        return self._decoded[key]
+        if key not in self._read:
+            self._read[key] = JsonSchema(msgspec.json.decode(spec.schemas[number].schema))
+        return self._read[key]
 
     def check(self, events: Sequence[Sent], source: str | Sequence[str] = "") -> None:
         """`source` is what messages call where the events come from, or each of them.
@@ -98,14 +99,14 @@ class EventSchemas:
                 place = _place(source, number, len(events)) if isinstance(source, str) else f"{source[number]}: "
                 raise EventError(
                     f"{place}event `{event.name}` does not fit function `{refused[0].id}`: {refused[1]}",
-                    hint=f"`fanout events schema {event.name}` shows what its data has to be",
+                    hint=f"`fanout events schema {shlex.quote(event.name)}` shows what its data has to be",
                 )
 
     def _refused(self, event: Sent) -> tuple[FunctionSpec, str] | None:
         needed = self.needed(event.name)
         data = msgspec.json.decode(event.data) if needed else None
         for function, schema in needed:
-            found = complaint(schema, data, "data")
+            found = schema.complaint(data, "data")
             if found is not None and _would_start(function, event, data):
                 return function, str(found)
         return None

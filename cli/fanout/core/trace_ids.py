@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from fanout.core.sampling import EVERYTHING, Sampling
+
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
 """Both are kept in an event's `user`, where CloudEvents' extension of that name is kept too."""
@@ -61,7 +63,7 @@ def traceparent(origin: Origin, span: int) -> str:
 
 
 @lru_cache(maxsize=4096)
-def origin_of(event_id: str, ts: int, user: str | None) -> Origin:
+def origin_of(event_id: str, ts: int, user: str | None, sampling: Sampling = EVERYTHING) -> Origin:
     """Of an event with this `user` (JSON text): the trace that it came with, or one of its own.
 
     Ids may be given by senders, and come again; with the time they hardly do.
@@ -69,10 +71,11 @@ def origin_of(event_id: str, ts: int, user: str | None) -> Origin:
     said = _said(user) if user is not None and TRACEPARENT in user else {}
     remote = parse(said.get(TRACEPARENT))
     if remote is None:
-        return Origin(_number(16, "trace", event_id, ts), None, True, "")
-    state = said.get(TRACESTATE)
-    is_state = isinstance(state, str) and state.isascii() and state.isprintable() and len(state) <= _MAX_STATE_CHARS
-    return Origin(remote.trace, remote.span, remote.is_sampled, state if is_state else "")
+        trace = _number(16, "trace", event_id, ts)
+        return Origin(trace, None, sampling.takes(trace), "")
+    return Origin(
+        remote.trace, remote.span, sampling.takes(remote.trace, is_sent=remote.is_sampled), _state(said.get(TRACESTATE))
+    )
 
 
 def event_span(event_id: str, ts: int) -> int:
@@ -95,6 +98,11 @@ def with_parent(user: str | None, traceparent: str, tracestate: str = "") -> str
         return user or "{}"
     stated = {TRACESTATE: tracestate} if tracestate else {}
     return msgspec.json.encode({**said, TRACEPARENT: traceparent, **stated}).decode()
+
+
+def _state(value: object) -> str:
+    is_one = isinstance(value, str) and value.isascii() and value.isprintable() and len(value) <= _MAX_STATE_CHARS
+    return str(value) if is_one else ""
 
 
 def _said(user: str) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class Engine:
             self._timers,
             event=self._event,
             admit=lambda *event, is_echo: self._admission.admit(*event, is_echo=is_echo),
-            has_tracing=settings.has_tracing,
+            sampling=settings.sampling,
         )
         self._admission: Admission = Admission(journal, self._timers, self._runs)
         self._waits = Waits(journal, self._roster, self._timers, self._runs, self._admission)

@@ -120,7 +120,7 @@ class LocalPool:
         self.on_printed: Listener = lambda _lines: None
         """Called with what functions have printed and logged, before `wait` returns what those said afterwards."""
         self.patience_s = EXIT_PATIENCE_S
-        """How long a worker that is to exit may take for it."""
+        """How long a worker may take to exit when all are to."""
         self._printed: list[Logged] = []
         self._codebases = codebases
         self._app_of: dict[int, str] = {}
@@ -298,9 +298,11 @@ class LocalPool:
             line, worker.output = worker.output, b""
             self._tell_output(worker, line)
 
-    def _bury(self, worker: _Worker, arrivals: list[Arrival], reason: str = "") -> None:
+    def _bury(
+        self, worker: _Worker, arrivals: list[Arrival], reason: str = "", patience_s: float = EXIT_PATIENCE_S
+    ) -> None:
         """Read what it still said, reap it, end what it started, and say why it is gone."""
-        status, usage = _reap(worker.pid, self.patience_s)
+        status, usage = _reap(worker.pid, patience_s)
         del self._workers[worker.number]
         self._read_rest(worker, arrivals)
         with suppress(ProcessLookupError, PermissionError):
@@ -345,7 +347,7 @@ class LocalPool:
             with suppress(OSError):
                 worker.socket.shutdown(socket.SHUT_WR)
         for worker in list(self._workers.values()):
-            self._bury(worker, [])
+            self._bury(worker, [], patience_s=self.patience_s)
         self._tell_printed()
         self._selector.close()
 

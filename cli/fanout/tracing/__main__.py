@@ -1,128 +1,93 @@
-"""`python -m fanout.tracing FD FILE`: export the runs whose keys come through a pipe, until that ends."""
+"""`python -m fanout.tracing FD FILE`: export the runs whose keys come through a pipe, until that ends.
+
+What there is to say goes to stdout, a line each: the engine tells it to people.
+"""
 
 from __future__ import annotations
 
-import logging
 import os
-import struct
+import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from typing import Any
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import ReadableSpan
 
-from fanout.config import Config, has_service_name, load, service_of
+from fanout.config import Config, load
+from fanout.config_tracing import has_service_name, sampling_of, service_of
 from fanout.core.redaction import redaction_of
-from fanout.errors import FanoutError, NotFoundError
+from fanout.core.sampling import EVERYTHING
+from fanout.errors import FanoutError
 from fanout.journal.sqlite_reader import JournalReader
 from fanout.journal.traced import TracedRun
+from fanout.tracing.export import Export
+from fanout.tracing.inbox import Inbox
 from fanout.tracing.spans import Telling, spans
 
-RUNS_A_BATCH = 200
-SPANS_A_REQUEST = 512
-GATHER_S = 0.5
-"""How long the first run of a batch waits for others."""
-LAST_S = 2.0
-"""How long the rest may take when the engine has ended: somebody waits for that."""
-MOST_WAITING = 1_000_000
-_READ_BYTES = 64 * 1024
-_KEY = struct.Struct("<q")
-
-
-class Inbox:
-    """Keys of runs, as the engine sends them: taken from the pipe at once, so that it never has to wait."""
-
-    def __init__(self, fd: int, on_last: Callable[[], None]) -> None:
-        self._fd = fd
-        self._on_last = on_last
-        self._keys: SimpleQueue[int | None] = SimpleQueue()
-        self.dropped = 0
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        rest = b""
-        while data := os.read(self._fd, _READ_BYTES):
-            rest += data
-            whole = len(rest) - len(rest) % _KEY.size
-            for (key,) in _KEY.iter_unpack(rest[:whole]):
-                if self._keys.qsize() < MOST_WAITING:
-                    self._keys.put(key)
-                else:
-                    self.dropped += 1
-            rest = rest[whole:]
-        self._keys.put(None)
-        self._on_last()
-
-    def batch(self) -> tuple[list[int], bool]:
-        """The next keys, and whether these are the last."""
-        first = self._keys.get()
-        keys: list[int] = []
-        until = time.monotonic() + GATHER_S
-        while first is not None:
-            keys.append(first)
-            if len(keys) >= RUNS_A_BATCH:
-                return keys, False
-            try:
-                first = self._keys.get(timeout=max(0, until - time.monotonic()))
-            except Empty:
-                return keys, False
-        return keys, True
-
-
-class Heard(logging.Handler):
-    """What the exporter has to say, the last of it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.last = ""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.last = record.getMessage()
+QUIET_S = 2.0
+"""When the engine has ended somebody waits for it: nothing is told any more if nothing has arrived for so long."""
+LAST_S = 8.0
+"""And nothing after that."""
+_LOOK_S = 0.1
+_NICENESS = 5
+"""Functions need the processor more."""
 
 
 class Tracer:
-    """Reads runs and exports them; of what does not arrive it says so once, until something arrives again."""
+    def __init__(self, fd: int, path: Path) -> None:
+        self._path = path
+        self._config = load(path)
+        self._telling = self._new_telling(self._config)
+        self._reader: JournalReader | None = None
+        self._export = Export(OTLPSpanExporter(), self._read, self._spans, _say)
+        self._inbox = Inbox(fd, on_news=self._learn, on_last=self._see_to_the_end)
 
-    def __init__(
-        self, exporter: SpanExporter, telling: Telling, read: Callable[[Sequence[int]], list[TracedRun]]
-    ) -> None:
-        self._exporter = exporter
-        self._telling = telling
-        self._read = read
-        self._is_well = True
-        self._heard = Heard()
-        theirs = logging.getLogger("opentelemetry")
-        theirs.addHandler(self._heard)
-        theirs.propagate = False
+    def run(self) -> None:
+        is_over = False
+        while not is_over:
+            keys, is_over = self._inbox.batch()
+            if keys:
+                self._export.export(keys)
+        self._tell_left_out()
 
-    def export(self, keys: Sequence[int]) -> None:
-        try:
-            made = [span for run in self._read(keys) for span in spans(run, self._telling)]
-        except NotFoundError:
-            return  # The journal is gone.
-        except FanoutError as error:
-            self._warn(error.message)
-            return
-        for at in range(0, len(made), SPANS_A_REQUEST):
-            if self._exporter.export(made[at : at + SPANS_A_REQUEST]) is SpanExportResult.SUCCESS:
-                self._is_well = True
-            else:
-                self._warn(self._heard.last)
+    def _read(self, keys: Sequence[int]) -> list[TracedRun]:
+        # Only now: there may be no journal before.
+        self._reader = self._reader or JournalReader(self._config.journal)
+        return self._reader.traced_runs(keys)
 
-    def _warn(self, why: str) -> None:
-        if self._is_well:
-            self._is_well = False
-            print(f"warning: traces are not exported: {why}", file=sys.stderr, flush=True)  # noqa: T201 - talk
+    def _spans(self, run: TracedRun) -> Iterator[ReadableSpan]:
+        return spans(run, self._telling)
+
+    def _learn(self) -> None:
+        """Nobody is to see what was just said to be hidden. The rest stays as it was when the engine began."""
+        with suppress(FanoutError):
+            self._telling = self._new_telling(load(self._path))
+
+    def _new_telling(self, config: Config) -> Telling:
+        hide: Callable[[str], str] = redaction_of(config.redact).text if config.redact else str
+        return Telling(_resource_of(config), hide, sampling_of(config) or EVERYTHING)
+
+    def _see_to_the_end(self) -> None:
+        """In a thread: a request can't be ended from outside."""
+        ended_at = time.monotonic()
+        while time.monotonic() < min(max(ended_at, self._export.arrived_at) + QUIET_S, ended_at + LAST_S):
+            time.sleep(_LOOK_S)
+        self._export.give_up()
+        self._tell_left_out()
+        os._exit(0)
+
+    def _tell_left_out(self) -> None:
+        count = self._inbox.dropped + len(self._inbox)
+        if count:
+            _say(f"warning: {count:,} {'run is' if count == 1 else 'runs are'} in no trace: there was no time to tell")
 
 
-def resource_of(config: Config) -> Callable[[str], Resource]:
+def _resource_of(config: Config) -> Callable[[str], Resource]:
     """Of which service a function is: its app is one, unless the environment names another."""
 
     @cache
@@ -135,32 +100,17 @@ def resource_of(config: Config) -> Callable[[str], Resource]:
     return of_function
 
 
+def _say(line: str) -> None:
+    with suppress(BrokenPipeError):  # The engine was killed: the rest is told all the same.
+        print(line, flush=True)  # noqa: T201 - talk
+
+
 def main() -> None:
-    config = load(Path(sys.argv[2]))
-    exporter = OTLPSpanExporter()
-
-    def give_up_soon() -> None:
-        time.sleep(LAST_S)
-        exporter.shutdown()
-
-    inbox = Inbox(int(sys.argv[1]), on_last=give_up_soon)
-    readers: list[JournalReader] = []
-
-    def read(keys: Sequence[int]) -> list[TracedRun]:
-        # Only now: there may be no journal before.
-        if not readers:
-            readers.append(JournalReader(config.journal))
-        return readers[0].traced_runs(keys)
-
-    hide: Callable[[str], Any] = redaction_of(config.redact).text if config.redact else str
-    tracer = Tracer(exporter, Telling(resource_of(config), hide), read)
-    is_over = False
-    while not is_over:
-        keys, is_over = inbox.batch()
-        if keys:
-            tracer.export(keys)
-    if inbox.dropped:
-        print(f"warning: {inbox.dropped:,} runs are in no trace", file=sys.stderr, flush=True)  # noqa: T201 - talk
+    # The engine says when it is over; a service manager ends all processes of a service at once.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    os.nice(_NICENESS)
+    Tracer(int(sys.argv[1]), Path(sys.argv[2])).run()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 
 from fanout import __version__
 from fanout.core.causes import root_cause
+from fanout.core.sampling import EVERYTHING, Sampling
 from fanout.core.trace_ids import Origin, attempt_span, event_span, origin_of, run_span
 from fanout.journal.traced import TracedEvent, TracedRun, TracedStep
 from fanout.model import FailedAttempt, Failure, RunState, StepState
@@ -24,10 +25,11 @@ Attributes = dict[str, str | int]
 
 
 class Telling(NamedTuple):
-    """How runs are told: of which service each is, and what nobody is shown."""
+    """How runs are told: of which service each is, what nobody is shown, and which of them are."""
 
     resource_of: Callable[[str], Resource]
     hide: Callable[[str], str] = str
+    sampling: Sampling = EVERYTHING
 
 
 class _Stretch(NamedTuple):
@@ -39,10 +41,11 @@ class _Stretch(NamedTuple):
     failures: tuple[FailedAttempt, ...]
 
 
-def spans(run: TracedRun, telling: Telling) -> list[ReadableSpan]:
-    """All that there is to tell of the run; nothing if the sender of its event has said that nobody listens."""
-    origin = origin_of(run.event.id, run.event.ts, run.event.user)
-    return list(_Teller(run, origin, telling).tell()) if origin.is_sampled else []
+def spans(run: TracedRun, telling: Telling) -> Iterator[ReadableSpan]:
+    """All that there is to tell of the run; nothing if its trace is not to be exported."""
+    origin = origin_of(run.event.id, run.event.ts, run.event.user, telling.sampling)
+    if origin.is_sampled:
+        yield from _Teller(run, origin, telling).tell()
 
 
 class _Teller:
@@ -83,7 +86,7 @@ class _Teller:
         run = self._run
         attributes: Attributes = {"fanout.state": run.state.value, "fanout.attempts": run.attempt + 1}
         if run.reason is not None:
-            attributes["fanout.reason"] = run.reason
+            attributes["fanout.reason"] = self._hide(run.reason)
         links = [self._link(origin_of(each.id, each.ts, each.user), each) for each in run.others]
         if run.replay_of is not None:
             attributes["fanout.replay_of"] = run.replay_of

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fanout.core.event_schemas import EventSchemas, Needed
-from fanout.core.json_schema import resolved
+from fanout.core.json_schema import JsonSchema
 from fanout.core.routing import Routes
 from fanout.errors import NotFoundError
 from fanout.model import EventSchema, EventTrigger, FunctionSpec
 from fanout.views import words
 
+_MOST_FIELDS = 20
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -31,8 +32,8 @@ class Expected(NamedTuple):
         Each keeps its own names by an `$id`, so that a `$ref` in it stays in it.
         """
         if len(self.needed) == 1:
-            return dict(self.needed[0].schema)
-        each = [{"$id": f"fanout:{need.function.id}", **_inner(need.schema)} for need in self.needed]
+            return dict(self.needed[0].schema.document)
+        each = [{"$id": f"fanout:{need.function.id}", **_inner(need.schema.document)} for need in self.needed]
         return {"$schema": _DIALECT, "title": self.name, "allOf": each}
 
 
@@ -69,7 +70,12 @@ def as_json(found: Expected) -> dict[str, Any]:
         "event": found.name,
         "schema": found.document,
         "functions": [
-            {"id": need.function.id, "file": need.function.file, "line": need.function.line, "schema": need.schema}
+            {
+                "id": need.function.id,
+                "file": need.function.file,
+                "line": need.function.line,
+                "schema": need.schema.document,
+            }
             for need in found.needed
         ],
         "others": [each.id for each in found.others],
@@ -77,11 +83,14 @@ def as_json(found: Expected) -> dict[str, Any]:
 
 
 def in_short(schema: EventSchema) -> str:
-    """Its fields, as in `user, total, note?`: a `?` is for those that may be left out."""
-    document = msgspec.json.decode(schema.schema)
-    top = resolved(document, document)
-    fields = top.get("properties") if isinstance(top, dict) else None
+    """As in `Order (user, total, note?)`, its fields: a `?` is for those that may be left out."""
+    read = JsonSchema(msgspec.json.decode(schema.schema))
+    top = read.resolved(read.document)
+    title = words.printable(str(top.get("title", ""))) if isinstance(top, dict) else ""
+    fields = list(top.get("properties") or ()) if isinstance(top, dict) else []
     if not fields:
-        return "any fields" if isinstance(top, dict) and top.get("type") == "object" else "one of several"
+        return title or "one of several"
     required = top.get("required", ())
-    return ", ".join(words.printable(name) + ("" if name in required else "?") for name in fields)
+    said = [words.printable(name) + ("" if name in required else "?") for name in fields[:_MOST_FIELDS]]
+    more = f" and {len(fields) - _MOST_FIELDS} more" if len(fields) > _MOST_FIELDS else ""
+    return f"{title} ({', '.join(said)}{more})".strip()

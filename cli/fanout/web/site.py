@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import anyio.to_thread
 
-from fanout.config import has_tracing
+from fanout.config_tracing import sampling_of
 from fanout.web.live import News
 from fanout.web.reading import Reading
 from fanout.web.writer import Writer
@@ -33,7 +33,7 @@ class Site:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.has_tracing = has_tracing(config)
+        self.has_tracing = sampling_of(config) is not None
         self.news = News(config.journal)
         self._writer = Writer(config.journal)
         self._readers = threading.local()

@@ -29,6 +29,7 @@ from fanout.protocol import (
     Start,
     StepChanged,
     ToWorker,
+    Traced,
 )
 from fanout.worker import capture, memory
 from fanout.worker.execution import Desk, Execution
@@ -36,7 +37,7 @@ from fanout.worker.link import Link
 from fanout.worker.registry import Registered, load
 from fanout.worker.resting import rest_soon
 from fanout.worker.slots import ThreadSlots
-from fanout.worker.step import ThreadWaiter
+from fanout.worker.waiting import ThreadWaiter
 
 if TYPE_CHECKING:
     from fanout.worker.loop_slots import LoopSlots
@@ -142,15 +143,24 @@ def _loop_slots() -> LoopSlots:
     return LoopSlots()
 
 
-def _tracing(service: str | None) -> Tracing | None:
-    if service is None:
+def _tracing(traced: Traced | None) -> Tracing | None:
+    if traced is None:
         return None
     try:
-        # Lazy: without tracing nothing of it is imported, and a codebase's interpreter may not have it.
-        from fanout.worker.tracing import begin
-    except ModuleNotFoundError:
-        return None
-    return begin(service)
+        from fanout.worker.spans import Spans  # lazy: without tracing nothing of it is imported
+    except (
+        ModuleNotFoundError
+    ):  # A codebase's own interpreter may not have it: its events still say where they come from.
+        from fanout.worker.tracing import Tracing
+
+        return Tracing(traced.sampling)
+    return Spans(traced)
+
+
+def _follow_threads() -> None:
+    from fanout.worker.threads import follow  # lazy: the engine knows the functions by now
+
+    follow()
 
 
 def main() -> None:
@@ -174,12 +184,17 @@ def main() -> None:
         link.post(LoadFailed(error.message, error.hint))
         return
     link.post(Described(tuple(each.spec for each in registered.values()), __version__))
-    tracing = _tracing(first.traced_as)
+    tracing = _tracing(first.traced)
     capture.hear_logging()
+    _follow_threads()
     # What is loaded stays: the collector need not look at it again, and rarely at the rest.
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
-    Worker(link, registered, tracing=tracing).serve()
+    try:
+        Worker(link, registered, tracing=tracing).serve()
+    finally:
+        if tracing is not None:
+            tracing.close()
 
 
 if __name__ == "__main__":

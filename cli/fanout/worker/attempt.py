@@ -7,7 +7,8 @@ from fanout.model import StepKind, StepState
 from fanout.protocol import RecordedStep, SentEvent, StepCompleted, StepFailed, StepRunning
 from fanout.worker import capture
 from fanout.worker.branches import Inside, inside
-from fanout.worker.execution import Execution, Reached, Waiter, calls, is_retriable
+from fanout.worker.execution import Execution, Reached, Waiter, calls
+from fanout.worker.retrying import is_retriable
 
 _SOME_TIME = 2**62
 
@@ -51,7 +52,7 @@ class Attempt:
         execution, reached = self._execution, self._reached
         number = next(calls)
         if events and execution.desk.tracing is not None:
-            events = execution.desk.tracing.sent(execution.start, reached.key, events)
+            events = execution.desk.tracing.sent(execution.start, reached.key, self._attempts() - 1, events)
         execution.desk.calls[number] = call
         execution.unrecorded.append(number)
         return StepCompleted(

@@ -46,9 +46,15 @@ class BaseContext(Generic[DataT_co]):
         """All events of the run: one, or those of its batch."""
         return [each if isinstance(each, Event) else _event(each) for each in self._batch] or [self.event]
 
-    @cached_property
+    @property
     def logger(self) -> logging.Logger:
         """The logger `fanout.ID`. Unless the code has set up logging, it writes INFO and above to stderr."""
+        found = self._logger
+        found.disabled = False  # As `dictConfig` leaves all that it does not name, if nobody says otherwise.
+        return found
+
+    @cached_property
+    def _logger(self) -> logging.Logger:
         import logging  # lazy: 10 ms that a function which never logs need not pay
 
         with _handling:  # Functions begin in many threads.

@@ -5,6 +5,7 @@ msgspec knows them all but pydantic's, which are known by what they have: pydant
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, get_args, get_origin
@@ -14,11 +15,12 @@ import msgspec
 
 from fanout.codec import failure_of
 from fanout.core.event_schemas import INVOKED, chosen
-from fanout.core.json_schema import complaint, resolved
+from fanout.core.json_schema import JsonSchema
 from fanout.declare import event_schema_of
 from fanout.errors import EventError, LoadError
 from fanout.model import EventSchema, EventTrigger, FunctionSpec
 from fanout.protocol import Envelope
+from fanout.worker import context_data
 
 MAX_SCHEMA_BYTES = 256 * 1024
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -34,7 +36,7 @@ class EventType(NamedTuple):
     """One type: how it is described, and what makes it from JSON text. `event`: see `EventSchema`."""
 
     event: str | None
-    schema: dict[str, Any]
+    schema: JsonSchema
     decode: Callable[[str], Any]
 
 
@@ -46,7 +48,9 @@ class EventTypes:
         self._patterns = [each.event for each in types]
 
     def described(self) -> tuple[EventSchema, ...]:
-        return tuple(EventSchema(each.event, msgspec.json.encode(each.schema).decode()) for each in self._types)
+        return tuple(
+            EventSchema(each.event, msgspec.json.encode(each.schema.document).decode()) for each in self._types
+        )
 
     def data_of(self, spec: FunctionSpec, envelope: Envelope) -> Any:
         """The data of this event, in the type that the function has for it.
@@ -65,7 +69,7 @@ class EventTypes:
             raise
         except Exception as error:  # noqa: BLE001 - boundary: models and `__post_init__` are the user's code
             # The same words as where it would have been refused, if they can be had.
-            found = complaint(kind.schema, msgspec.json.decode(text), "data")
+            found = kind.schema.complaint(msgspec.json.decode(text), "data")
             said = str(found) if found is not None else _words(error)
             what = "what it was invoked with" if name == INVOKED else f"event `{name}`"
             raise UnfitError(f"{what} does not fit function `{spec.id}`: {said}") from None
@@ -85,6 +89,7 @@ def types_of(function: Callable[..., Any], spec: FunctionSpec) -> EventTypes | N
         return None
     known = _known.get(function)
     if known is None:
+        context_data.check(function, declared)
         named = _named(declared, spec) if isinstance(declared, Mapping) else [(None, declared)]
         known = _known[function] = EventTypes(tuple(_event_type(name, kind) for name, kind in named))
     return known
@@ -119,11 +124,10 @@ def _event_type(name: str | None, kind: Any) -> EventType:
             f"{what}: `{_name(kind)}` can't be described as JSON Schema: {''.join(reason) or type(error).__name__}",
             hint=_KINDS,
         ) from None
-    schema = {"$schema": _DIALECT, **made}
-    found = complaint(schema, {}, "data")
-    if found is not None and found.path == ("data",) and found.words.startswith((": expected", " has to be")):
-        raise LoadError(f"{what}: `{_name(kind)}` is no object, as an event's data always is")
-    size = len(msgspec.json.encode(schema))
+    schema = JsonSchema({"$schema": _DIALECT, **made})
+    if "object" not in schema.kinds(schema.document):
+        raise LoadError(f"{what}: `{_name(kind)}` is no object, as an event's data always is", hint=_KINDS)
+    size = len(msgspec.json.encode(schema.document))
     if size > MAX_SCHEMA_BYTES:
         raise LoadError(
             f"{what}: `{_name(kind)}` has {size:,} bytes of JSON Schema, at most {MAX_SCHEMA_BYTES:,} can be"
@@ -140,18 +144,18 @@ def _name(kind: Any) -> str:
 
 def _of_msgspec(kind: Any) -> tuple[dict[str, Any], Callable[[str], Any]]:
     schema = msgspec.json.schema(kind)
-    _mend(msgspec.inspect.type_info(kind), schema, schema, set())
+    _mend(msgspec.inspect.type_info(kind), schema, JsonSchema(schema), set())
     return schema, msgspec.json.Decoder(kind).decode
 
 
 _FORMATS = {"DateTimeType": "date-time", "TimeType": "time"}
 
 
-def _mend(info: Any, schema: Any, document: dict[str, Any], seen: set[int]) -> None:
+def _mend(info: Any, schema: Any, document: JsonSchema, seen: set[int]) -> None:
     """What msgspec's description leaves out: a datetime need not have a zone, but a time it is all the same; and a
     Decimal is read from a number as well as from text.
     """
-    schema = resolved(document, schema)
+    schema = document.resolved(schema)
     if not isinstance(schema, dict) or id(schema) in seen:
         return
     seen.add(id(schema))
@@ -164,7 +168,7 @@ def _mend(info: Any, schema: Any, document: dict[str, Any], seen: set[int]) -> N
         branches = schema.get("anyOf", [])
         # Of a union's branches at most one is text without any rules, and so is at most one of its types.
         for each in info.types:
-            kinds = [branch for branch in branches if _may_describe(each, resolved(document, branch))]
+            kinds = [branch for branch in branches if _may_describe(each, document.resolved(branch))]
             if len(kinds) == 1:
                 _mend(each, kinds[0], document, seen)
     for inner, target in _parts(info, schema):
@@ -238,9 +242,10 @@ def _words(error: Exception) -> str:
         try:
             first = errors(include_url=False, include_input=False, include_context=False)[0]
             path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in first["loc"])
-            return f"`data{path}`: {first['msg']}"
+            return f"`data{path}`: {'Unknown tag' if first['type'] == 'union_tag_invalid' else first['msg']}"
         except Exception:  # noqa: BLE001 - boundary: an exception of the user's own, with an `errors` of its own
             return failure_of(error).message[:_MOST_WORDS]
     message = failure_of(error).message[:_MOST_WORDS]
     text, found, path = message.rpartition(" - at `$")
-    return f"`data{path.rstrip('`')}`: {text}" if found else f"`data`: {message or type(error).__name__}"
+    said = re.sub(r"^(Invalid (?:enum )?value) .*", r"\1", text if found else message, flags=re.DOTALL)
+    return f"`data{path.rstrip('`') if found else ''}`: {said or type(error).__name__}"

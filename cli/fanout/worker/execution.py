@@ -6,7 +6,6 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from itertools import count
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,16 +16,7 @@ import msgspec
 from fanout.codec import encode_output, failure_of
 from fanout.core.causes import item_of, root_cause
 from fanout.core.event_schemas import EventSchemas
-from fanout.errors import (
-    EventError,
-    ExpressionError,
-    InvokeError,
-    NonRetriableError,
-    OutputError,
-    RetryAfterError,
-    StepError,
-    UsageError,
-)
+from fanout.errors import InvokeError, OutputError, StepError, UsageError
 from fanout.model import Failure, FunctionSpec, StepKind, StepState
 from fanout.protocol import (
     Parked,
@@ -43,6 +33,7 @@ from fanout.worker import capture
 from fanout.worker.branches import branch, fingerprint, inside
 from fanout.worker.event_types import EventTypes, UnfitError
 from fanout.worker.names import Names
+from fanout.worker.retrying import is_retriable
 
 if TYPE_CHECKING:
     import asyncio
@@ -53,9 +44,6 @@ MAX_STEP_NAME_CHARS = 256
 MOST_REFUSALS = 10
 
 calls = count(1)
-
-_HOPELESS = (NonRetriableError, OutputError, UsageError, EventError, ExpressionError, StepError)
-"""Another attempt would end in the same way."""
 
 
 class Evicted(BaseException):
@@ -369,20 +357,6 @@ class Execution:
         decode: Callable[[str], Any] = msgspec.json.decode
         said = {"id": id_, "name": name, "ts": ts, "data": decode(data)}
         return {**said, **({} if user is None else {"user": decode(user)}), **({} if v is None else {"v": v})}
-
-
-def is_retriable(error: BaseException, now: int | None = None) -> tuple[bool, int | None]:
-    """Whether another attempt makes sense, and the wait that the code asked for, in milliseconds."""
-    if isinstance(error, BaseExceptionGroup):
-        answers = [is_retriable(each, now) for each in error.exceptions]
-        waits = [wait for _, wait in answers if wait is not None]
-        return any(can for can, _ in answers), max(waits, default=None)
-    if isinstance(error, RetryAfterError):
-        try:
-            return True, error.delay_ms(None if now is None else datetime.fromtimestamp(now / 1000, UTC))
-        except Exception:  # noqa: BLE001 - boundary: whatever the user gave as a time
-            return True, None
-    return not isinstance(error, _HOPELESS), None
 
 
 def step_error(step: RecordedStep) -> StepError:

@@ -26,21 +26,14 @@ from fanout.worker.step_names import step_names
 class Registered(NamedTuple):
     spec: FunctionSpec
     code: Callable[..., Any]
+    event_types: EventTypes | None = None
+    """What it has for the data of its events, if that is more than JSON."""
 
     @property
     def written(self) -> CodeType | None:
         """What the user wrote, below what other decorators have put around it; None where that can't be seen."""
         code: CodeType | None = getattr(inspect.unwrap(self.code), "__code__", None)
         return code
-
-    @property
-    def event_types(self) -> EventTypes | None:
-        """What it has for the data of its events, if that is more than JSON.
-
-        Raises:
-            LoadError: `event_schema` has what can't be used.
-        """
-        return types_of(self.code, self.spec)
 
 
 def load(root: Path, modules: Sequence[str]) -> dict[str, Registered]:
@@ -96,16 +89,25 @@ def _register(registered: dict[str, Registered], new: Registered) -> None:
 
 def _described(root: Path, spec: FunctionSpec, code: Callable[..., Any]) -> Registered:
     """With the file as people know it, relative to the project, the names of its steps, and what its events have."""
-    found = Registered(spec, code)
     file = _relative(root, spec.file)
     try:
-        types = found.event_types
+        found = typed(spec, code)
     except LoadError as error:
         where = f"`{file}` line {spec.line}: `{spec.qualname}`"
         raise LoadError(f"{where}: {error.message}", hint=error.hint) from None
-    schemas = () if types is None else types.described()
-    shown = msgspec.structs.replace(spec, file=file, steps=step_names(found.written), schemas=schemas)
-    return found._replace(spec=shown)
+    return found._replace(spec=msgspec.structs.replace(found.spec, file=file, steps=step_names(found.written)))
+
+
+def typed(spec: FunctionSpec, code: Callable[..., Any]) -> Registered:
+    """The function, with what it says of its events.
+
+    Raises:
+        LoadError: `event_schema` has what can't be used.
+    """
+    types = types_of(code, spec)
+    if types is None:
+        return Registered(spec, code)
+    return Registered(msgspec.structs.replace(spec, schemas=types.described()), code, types)
 
 
 def _import_all(root: Path, name: str) -> Iterator[ModuleType]:

@@ -4,8 +4,10 @@
 #   eval "$(fanout completion zsh)"
 
 _fanout() {
+    # The word at the cursor may have a quote that is not closed yet.
+    local current=${${(Q)words[CURRENT]}#[\'\"]}
     local -a lines
-    lines=("${(@f)$(_FANOUT_COMPLETE=zsh ${(Q)~words[1]} "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
+    lines=("${(@f)$(_FANOUT_COMPLETE=zsh ${(Q)~words[1]} "${(@Q)words[2,CURRENT-1]}" "$current" 2>/dev/null)}")
     if [[ $lines[1] == ":files" ]]; then
         _files
     elif [[ -n $lines[1] ]]; then

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from fanout.testing import Project, run
+
 from functions import digest
 
 SUNDAY = datetime(2026, 3, 29, 12, 0, tzinfo=UTC)

@@ -1,6 +1,7 @@
 """Functions run here alone, with the real engine, but without files, processes, or time that passes."""
 
 from fanout.testing import run
+
 from functions.hello import say_hello
 
 

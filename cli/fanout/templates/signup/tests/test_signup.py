@@ -1,6 +1,7 @@
 """Functions run here alone, with the real engine, but without files, processes, or time that passes."""
 
 from fanout.testing import Project, in_turn, run
+
 from functions import signup
 
 ADA = {"id": "usr_1", "name": "Ada", "email": "ada@example.com"}
