@@ -190,8 +190,12 @@ def test_whoever_reads_for_people_says_what_to_hide() -> None:
     root, found = Path(fanout.__file__).parent, []
     for path in sorted(root.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.Call) or ast.unparse(node.func) not in ("JournalReader", "LogReader"):
+            if not isinstance(node, ast.Call) or ast.unparse(node.func) not in (
+                "JournalReader",
+                "LogReader",
+                "FollowingReader",
+            ):
                 continue
             if "redact" not in {keyword.arg for keyword in node.keywords}:
                 found.append(f"{path.relative_to(root)}: {ast.unparse(node)}")
-    assert found == ["client.py: JournalReader(journal)", "web/live.py: JournalReader(self._path)"]
+    assert found == ["client.py: JournalReader(journal)", "web/live.py: FollowingReader(self._path)"]

@@ -162,6 +162,7 @@ def test_a_place_where_no_journal_can_be_is_named(tmp_path: Path, make: Callable
 def test_a_new_journal_waits_for_another_process_that_is_making_it(path: Path) -> None:
     """SQLite asks no busy handler when the log is switched on: the waiting is ours."""
     with closing(apsw.Connection(str(path))) as other:
+        other.set_busy_timeout(10_000)  # to commit, it may have to wait for us too
         other.execute("BEGIN IMMEDIATE")
         release = threading.Timer(0.05, other.execute, ["COMMIT"])
         release.start()

@@ -12,7 +12,8 @@ import pytest
 from starlette.routing import Route
 
 from fanout.config import load
-from fanout.web import api, api_shapes
+from fanout.web.api import action_shapes, shapes
+from fanout.web.api import routes as api
 from tests.acceptance.conftest import Project, until
 from tests.outputs import story
 from tests.web.conftest import client_of
@@ -45,7 +46,7 @@ def got(client: TestClient, path: str, name: str) -> Any:
 def problem(client: TestClient, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
     response = client.post(path, json=body["json"]) if "json" in body else client.get(path)
     answer = msgspec.json.decode(response.content, type=dict[str, Any])
-    msgspec.convert(answer, api_shapes.FieldProblem)
+    msgspec.convert(answer, shapes.FieldProblem)
     assert answer["status"] == response.status_code
     return response.status_code, answer
 
@@ -178,7 +179,7 @@ def test_what_is_not_there_and_what_can_not_be(shop: TestClient) -> None:
 def test_a_plan_is_no_replay(shop: TestClient) -> None:
     plan = shop.post("/api/replay", json={"state": ["failed"], "again": True, "dry_run": True})
     assert plan.status_code == 202
-    said = msgspec.json.decode(plan.content, type=api_shapes.ReplaysShape)
+    said = msgspec.json.decode(plan.content, type=action_shapes.ReplaysShape)
     assert said["planned"] == 1
     assert said["functions"][0]["function"] == "audit"
     assert said["request"] is None

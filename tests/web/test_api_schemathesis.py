@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from fanout.config import load
-from fanout.web import api
+from fanout.web.api import routes as api
 from tests.outputs import story
 from tests.unit.filled import event_id, run_id
 from tests.web.conftest import client_of

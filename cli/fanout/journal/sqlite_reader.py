@@ -388,6 +388,9 @@ class JournalReader:
         """What the newest `most` runs come to, by function."""
         return sqlite_statistics.function_figures(self._all, self._each, most)
 
+    def function_figures_since(self, since: int) -> tuple[FunctionFigures, ...]:
+        return sqlite_statistics.function_figures_since(self._all, self._each, since)
+
     def activity(self, since: int, slice_ms: int, number: int) -> dict[str, Activity]:
         return sqlite_statistics.activity(self._all, since, slice_ms, number)
 

@@ -11,8 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from fanout.errors import FanoutError
-from fanout.web import api, assets, event_api, health, live, metrics, problems
+from fanout.web import assets, event_api, health, live, metrics, problems
 from fanout.web.access import Access, access
+from fanout.web.api import routes as api_routes
 from fanout.web.pages import events, functions, graph, replay, run, runs, send, stats, trace
 from fanout.web.security import Guard
 from fanout.web.site import Site
@@ -27,7 +28,7 @@ _PARTS = (
     assets,
     health,
     metrics,
-    api,
+    api_routes,
     runs,
     run,
     events,

@@ -8,7 +8,7 @@ from starlette.routing import Route
 
 from fanout.engine import lock
 from fanout.errors import JournalError
-from fanout.web.api_call import json
+from fanout.web.api.call import json
 from fanout.web.site import site_of
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from starlette.routing import Route
 from fanout.engine import lock
 from fanout.engine.doorbell import Follower
 from fanout.errors import JournalError, NotFoundError
+from fanout.web.following_reader import FollowingReader
 from fanout.web.problems import problem
-from fanout.web.reading import Reading
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -81,7 +81,7 @@ class News:
 
     def _follow(self) -> None:
         follower: Follower | None = None
-        reading = Reading(self._path)
+        reading = FollowingReader(self._path)
         version: tuple[object, ...] = ()
         follow_at = 0.0
         try:

@@ -10,8 +10,8 @@ import anyio
 import anyio.to_thread
 
 from fanout.config_tracing import sampling_of
+from fanout.web.following_reader import FollowingReader
 from fanout.web.live import News
-from fanout.web.reading import Reading
 from fanout.web.writer import Writer
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ class Site:
         return await anyio.to_thread.run_sync(self._look, read, limiter=self._limit)
 
     def _look(self, read: Callable[[JournalReader], Found]) -> Found:
-        reading: Reading | None = getattr(self._readers, "reading", None)
+        reading: FollowingReader | None = getattr(self._readers, "reading", None)
         if reading is None:
-            self._readers.reading = reading = Reading(self.config.journal, redact=self.config.redact)
+            self._readers.reading = reading = FollowingReader(self.config.journal, redact=self.config.redact)
         return read(reading.reader())
 
     async def append_events(self, events: Sequence[NewEvent]) -> list[AcceptedEvent]:

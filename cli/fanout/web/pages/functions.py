@@ -101,7 +101,7 @@ async def functions(request: Request) -> Response:
 def _all(reader: JournalReader) -> list[Row]:
     now = words.now()
     counts = reader.run_counts(_MOST_COUNTED).by_function
-    figures = {each.function: each for each in reader.statistics(now - _DAY_MS, now, None, most_slices=1).functions}
+    figures = {each.function: each for each in reader.function_figures_since(now - _DAY_MS)}
     activity = reader.activity(now - _DAY_MS, _DAY_MS // _SLICES, _SLICES)
     found = []
     for known in reader.functions():

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fanout.errors import FanoutError, UsageError
-from fanout.web.api_input import Nothing
+from fanout.web.api.inputs import Nothing
 from fanout.web.problems import status_of
 from fanout.web.site import Site, site_of
 

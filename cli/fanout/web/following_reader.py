@@ -8,7 +8,7 @@ from fanout.journal.sqlite_connection import place_of
 from fanout.journal.sqlite_reader import JournalReader
 
 
-class Reading:
+class FollowingReader:
     """Belongs to one thread."""
 
     def __init__(self, path: Path, *, redact: tuple[str, ...] = ()) -> None:

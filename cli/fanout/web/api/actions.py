@@ -1,4 +1,4 @@
-"""The calls of the JSON API that ask the engine for something. They answer when it is recorded that it was asked for.
+"""The calls that ask the engine for something. They answer when it is recorded that it was asked for.
 
 If an engine comes to it soon, they say what came of it too; if not, it will, and the answer says so.
 """
@@ -19,10 +19,9 @@ from fanout.views import functions, replays
 from fanout.views.function_words import cron_triggers
 from fanout.views.replays import Wish
 from fanout.views.runs import run_json
-from fanout.web import api_input
-from fanout.web import api_shapes as shapes
-from fanout.web.api_call import Asked, Call, ConflictError, InputError
-from fanout.web.api_reading import run_filter
+from fanout.web.api import action_shapes, inputs
+from fanout.web.api.call import Asked, Call, ConflictError, InputError
+from fanout.web.api.queries import run_filter
 from fanout.web.asking import Outcome, ask
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ async def _cancel(asked: Asked) -> Any:
 
 
 async def _replay_one(asked: Asked) -> Any:
-    body: api_input.ReplayOne = asked.body
+    body: inputs.ReplayOne = asked.body
     wish = Wish(
         ids=(asked.path["id"],),
         again=body.again,
@@ -78,7 +77,7 @@ async def _replay_one(asked: Asked) -> Any:
 
 
 async def _replay_many(asked: Asked) -> Any:
-    body: api_input.ReplayMany = asked.body
+    body: inputs.ReplayMany = asked.body
     if not body.ids and not body.state and body.error is None:
         # To replay what has completed is rarely meant: it has to be said.
         raise InputError("ids", "nothing says what to replay", hint="give `ids`, or `state` or `error`")
@@ -193,17 +192,17 @@ async def _tick(asked: Asked) -> Any:
 
 CALLS = (
     Call("POST", "/api/runs/{id}/cancel", "cancelRun", "End a run, and those that it has invoked", _cancel,
-         shapes.AskedRunsShape, body=api_input.Nothing, status=202),
+         action_shapes.AskedRunsShape, body=inputs.Nothing, status=202),
     Call("POST", "/api/runs/{id}/replay", "replayRun", "Run it again; steps that completed are not repeated",
-         _replay_one, shapes.ReplaysShape, body=api_input.ReplayOne, status=202),
+         _replay_one, action_shapes.ReplaysShape, body=inputs.ReplayOne, status=202),
     Call("POST", "/api/replay", "replayRuns", "Run many again, or say what that would come to", _replay_many,
-         shapes.ReplaysShape, body=api_input.ReplayMany, status=202),
+         action_shapes.ReplaysShape, body=inputs.ReplayMany, status=202),
     Call("POST", "/api/functions/{id:path}/pause", "pauseFunction", "Start no more runs of it", _pause,
-         shapes.AskedFunctionsShape, body=api_input.Nothing, status=202),
+         action_shapes.AskedFunctionsShape, body=inputs.Nothing, status=202),
     Call("POST", "/api/functions/{id:path}/resume", "resumeFunction", "Start runs of it again", _resume,
-         shapes.AskedFunctionsShape, body=api_input.Nothing, status=202),
+         action_shapes.AskedFunctionsShape, body=inputs.Nothing, status=202),
     Call("POST", "/api/functions/{id:path}/invoke", "invokeFunction", "Run it by hand", _invoke,
-         shapes.AskedRunsShape, body=api_input.Invocation, status=202),
+         action_shapes.AskedRunsShape, body=inputs.Invocation, status=202),
     Call("POST", "/api/cron/{id:path}/trigger", "triggerTick", "One tick by hand", _tick,
-         shapes.AskedRunsShape, body=api_input.TickWanted, status=202),
+         action_shapes.AskedRunsShape, body=inputs.TickWanted, status=202),
 )  # fmt: skip

@@ -10,9 +10,10 @@ from typing import Any, get_type_hints
 import msgspec
 
 from fanout import __version__
-from fanout.web.api_call import Call
-from fanout.web.api_input import Nothing
-from fanout.web.api_shapes import AcceptedShape, FieldProblem, SentEventsShape
+from fanout.web.api.action_shapes import AcceptedShape, SentEventsShape
+from fanout.web.api.call import Call
+from fanout.web.api.inputs import Nothing
+from fanout.web.api.shapes import FieldProblem
 
 _REF = "#/components/schemas/{name}"
 _JSON = "application/json"

@@ -13,9 +13,8 @@ from fanout.journal.received import EventFilter
 from fanout.journal.sqlite_logs import LogReader
 from fanout.views import cron, events, filters, functions, graph, logs, reasons, runs, statistics, trace, words
 from fanout.views import run as run_view
-from fanout.web import api_input
-from fanout.web import api_shapes as shapes
-from fanout.web.api_call import Asked, Call, InputError
+from fanout.web.api import inputs, shapes
+from fanout.web.api.call import Asked, Call, InputError
 
 if TYPE_CHECKING:
     from fanout.journal.sqlite_reader import JournalReader
@@ -43,10 +42,10 @@ def moment(field: str, said: str | None) -> int | None:
             found = filters.moment(field, said)
         except UsageError as error:
             raise InputError(field, error.message, hint=error.hint) from None
-    return None if found is None else min(max(found, 0), api_input.LAST_MS)
+    return None if found is None else min(max(found, 0), inputs.LAST_MS)
 
 
-def run_filter(wanted: api_input.RunsQuery | api_input.ReplayMany) -> RunFilter:
+def run_filter(wanted: inputs.RunsQuery | inputs.ReplayMany) -> RunFilter:
     return RunFilter(
         states=frozenset(wanted.state),
         function=wanted.function,
@@ -58,7 +57,7 @@ def run_filter(wanted: api_input.RunsQuery | api_input.ReplayMany) -> RunFilter:
 
 
 async def _runs(asked: Asked) -> Any:
-    wanted: api_input.RunsQuery = asked.query
+    wanted: inputs.RunsQuery = asked.query
     meant = run_filter(wanted)
 
     def read(reader: JournalReader) -> Any:
@@ -78,7 +77,7 @@ async def _run(asked: Asked) -> Any:
 
 
 async def _logs(asked: Asked) -> Any:
-    wanted: api_input.LogsQuery = asked.query
+    wanted: inputs.LogsQuery = asked.query
 
     def read(reader: JournalReader) -> Any:
         # First the run, then its lines: those of a run that is over are there.
@@ -98,7 +97,7 @@ async def _logs(asked: Asked) -> Any:
 
 
 async def _events(asked: Asked) -> Any:
-    query: api_input.EventsQuery = asked.query
+    query: inputs.EventsQuery = asked.query
     wanted = EventFilter(query.name, moment("since", query.since), moment("until", query.until), query.unheard)
 
     def read(reader: JournalReader) -> Any:
@@ -162,7 +161,7 @@ def _next(row: cron.Row, now: int, number: int) -> list[int]:
 
 
 async def _stats(asked: Asked) -> Any:
-    wanted: api_input.StatsQuery = asked.query
+    wanted: inputs.StatsQuery = asked.query
     since = None if wanted.since == _ALL else moment("since", wanted.since)
 
     def read(reader: JournalReader) -> Any:
@@ -191,24 +190,24 @@ async def _why(asked: Asked) -> Any:
 
 
 CALLS = (
-    Call("GET", "/api/runs", "listRuns", "Runs, the newest first", _runs, shapes.RunsShape, api_input.RunsQuery),
+    Call("GET", "/api/runs", "listRuns", "Runs, the newest first", _runs, shapes.RunsShape, inputs.RunsQuery),
     Call("GET", "/api/runs/{id}/logs", "readLogs", "What a run has printed and logged", _logs, shapes.LogsShape,
-         api_input.LogsQuery),
+         inputs.LogsQuery),
     Call("GET", "/api/runs/{id}", "showRun", "A run with its steps, attempts and errors", _run, shapes.FullRunShape),
     Call("GET", "/api/why/{id}", "explainRun", "What a run waits for, or what became of it", _why, shapes.WhyShape),
     Call("GET", "/api/events", "listEvents", "Events, the newest first", _events, shapes.EventsShape,
-         api_input.EventsQuery),
+         inputs.EventsQuery),
     Call("GET", "/api/events/{id:path}", "showEvent", "An event with its data and its runs", _event,
          shapes.FullEventShape),
     Call("GET", "/api/trace/{id:path}", "trace", "All that an event has caused, from any event or run of it", _trace,
-         shapes.TraceShape, api_input.TraceQuery),
+         shapes.TraceShape, inputs.TraceQuery),
     Call("GET", "/api/functions", "listFunctions", "Functions, and how their runs fare", _functions,
          shapes.FunctionsShape),
     Call("GET", "/api/functions/{id:path}", "showFunction", "A function with its settings", _function,
          shapes.FunctionShape),
     Call("GET", "/api/cron", "listSchedules", "Schedules with their last tick and the next ones", _cron,
-         shapes.SchedulesShape, api_input.CronQuery),
+         shapes.SchedulesShape, inputs.CronQuery),
     Call("GET", "/api/stats", "statistics", "How many runs there were, how long they took, and what failed", _stats,
-         shapes.StatsShape, api_input.StatsQuery),
+         shapes.StatsShape, inputs.StatsQuery),
     Call("GET", "/api/graph", "graph", "Which events lead to which functions, and on", _graph, shapes.GraphShape),
 )  # fmt: skip

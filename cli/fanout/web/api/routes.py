@@ -1,4 +1,4 @@
-"""The JSON API: all that the dashboard shows and can do, for programs."""
+"""The routes of the JSON API, and the document and the page that describe it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.routing import Route
 
-from fanout.web import api_asking, api_reading, openapi
-from fanout.web.api_call import json
+from fanout.web.api import actions, openapi, queries
+from fanout.web.api.call import json
 from fanout.web.event_api import receive_events
 from fanout.web.pages import reference
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.routing import BaseRoute
 
-CALLS = (*api_reading.CALLS, *api_asking.CALLS)
+CALLS = (*queries.CALLS, *actions.CALLS)
 
 
 @cache

@@ -1,0 +1,1 @@
+"""The JSON API: all that the dashboard shows and can do, for programs."""
