@@ -16,7 +16,7 @@ from fanout import codec, config, declare, errors, flow, testing
 from fanout.events import Limits
 from fanout.model import RunState
 from fanout.testing import Result
-from fanout.web.api import CALLS
+from fanout.web.api.routes import CALLS
 from fanout.web.security import MOST_BODY_BYTES
 from fanout.worker import asking, execution, parallel
 from fanout.worker.async_step import AsyncSteps
