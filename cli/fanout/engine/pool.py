@@ -37,7 +37,7 @@ _RECEIVE_BYTES = 256 * 1024
 _TAIL_LINES = 40
 _LONGEST_IN_TAIL = 2_000
 _LONGEST_LINE_BYTES = 16 * 1024
-_EXIT_PATIENCE_S = 0.2
+EXIT_PATIENCE_S = 0.2
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
@@ -119,6 +119,8 @@ class LocalPool:
         """What becomes of whatever workers print before anybody gets to see it."""
         self.on_printed: Listener = lambda _lines: None
         """Called with what functions have printed and logged, before `wait` returns what those said afterwards."""
+        self.patience_s = EXIT_PATIENCE_S
+        """How long a worker may take to exit when all are to."""
         self._printed: list[Logged] = []
         self._codebases = codebases
         self._app_of: dict[int, str] = {}
@@ -296,9 +298,11 @@ class LocalPool:
             line, worker.output = worker.output, b""
             self._tell_output(worker, line)
 
-    def _bury(self, worker: _Worker, arrivals: list[Arrival], reason: str = "") -> None:
+    def _bury(
+        self, worker: _Worker, arrivals: list[Arrival], reason: str = "", patience_s: float = EXIT_PATIENCE_S
+    ) -> None:
         """Read what it still said, reap it, end what it started, and say why it is gone."""
-        status, usage = _reap(worker.pid)
+        status, usage = _reap(worker.pid, patience_s)
         del self._workers[worker.number]
         self._read_rest(worker, arrivals)
         with suppress(ProcessLookupError, PermissionError):
@@ -343,7 +347,7 @@ class LocalPool:
             with suppress(OSError):
                 worker.socket.shutdown(socket.SHUT_WR)
         for worker in list(self._workers.values()):
-            self._bury(worker, [])
+            self._bury(worker, [], patience_s=self.patience_s)
         self._tell_printed()
         self._selector.close()
 
@@ -367,9 +371,9 @@ def _start(python: str, connection: int, output: int, printed: int) -> int:
     )
 
 
-def _reap(pid: int) -> tuple[int, resource.struct_rusage]:
+def _reap(pid: int, patience_s: float) -> tuple[int, resource.struct_rusage]:
     """The status of a process that is ending; one that does not end is killed."""
-    patience = time.monotonic() + _EXIT_PATIENCE_S
+    patience = time.monotonic() + patience_s
     while True:
         reaped, status, usage = os.wait4(pid, os.WNOHANG)
         if reaped:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import anyio.to_thread
 
+from fanout.config_tracing import sampling_of
 from fanout.web.following_reader import FollowingReader
 from fanout.web.live import News
 from fanout.web.writer import Writer
@@ -32,6 +33,7 @@ class Site:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.has_tracing = sampling_of(config) is not None
         self.news = News(config.journal)
         self._writer = Writer(config.journal)
         self._readers = threading.local()
