@@ -12,11 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
 from msgspec.structs import replace
 
 from fanout import config as config_
-from fanout.core.trace_ids import Origin, traceparent, with_parent
 from fanout.engine import lock
 from fanout.engine.doorbell import Follower
 from fanout.events import NewEvent, parse
@@ -66,9 +64,13 @@ class Client:
 
         Raises:
             EventError: one of them is no event, or does not fit a function that it would start; nothing was stored.
+            OutputError: one of them has what is not JSON.
         """
+        from fanout.codec import encode_output  # lazy: commands have their events as text
+
         plain = [dict(each) if isinstance(each, Mapping) else each for each in events]
-        return self._connection.append(parse(msgspec.json.encode(plain), "the events"))
+        text = encode_output("the events", plain, verb="have", most=sys.maxsize)
+        return self._connection.append(parse(text.encode(), "the events"))
 
     def wait(self, accepted: Sequence[AcceptedEvent], timeout_s: float | None = None) -> list[Run]:
         """Wait until all runs of these events, and all that those cause, are final, or the time is over.
@@ -166,6 +168,8 @@ def _in_span(events: Sequence[NewEvent]) -> Sequence[NewEvent]:
     trace: Any = sys.modules.get("opentelemetry.trace")
     if trace is None:
         return events
+    from fanout.core.trace_ids import Origin, traceparent, with_parent  # lazy: few programs are traced
+
     here = trace.get_current_span().get_span_context()
     if not here.is_valid:
         return events

@@ -71,12 +71,12 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python("hatchling", "build", "--target", "wheel", "--directory", folder / "dist")
     python("venv", "--without-pip", folder / "venv")
     [packages] = (folder / "venv").glob("lib/python*/site-packages")
-    # Behind its own: what is installed in the new environment comes first.
-    (packages / "ours.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")))
     interpreter = folder / "venv" / "bin" / "python"
     [wheel] = (folder / "dist").iterdir()
     quiet = ("--quiet", "--disable-pip-version-check", "--no-index", "--no-deps")
     python("pip", "--python", interpreter, "install", *quiet, wheel)
+    # Only now, else pip would find it there; and behind its own, which come first.
+    (packages / "ours.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")))
     for tool in TOOLS:
         script, *_ = entry_points(group="console_scripts", name=tool)
         path = interpreter.with_name(tool)

@@ -15,11 +15,11 @@ import pydantic
 import pytest
 
 import fanout
-from fanout.core.event_schemas import INVOKED
+from fanout.core.event_schemas import INVOKED, UnfitError
 from fanout.core.json_schema import MAX_DEPTH
 from fanout.declare import spec_of
 from fanout.errors import LoadError
-from fanout.worker.event_types import MAX_SCHEMA_BYTES, EventTypes, UnfitError, types_of
+from fanout.worker.event_types import MAX_SCHEMA_BYTES, EventTypes, types_of
 
 
 class Line(TypedDict):
@@ -75,9 +75,7 @@ def types(event_schema: Any, *names: str) -> EventTypes:
     @fanout.function(trigger=[fanout.on(name) for name in names or ["shop/order"]], event_schema=event_schema)
     def place(ctx: fanout.Context[Any]) -> None: ...
 
-    found = types_of(place, of(place))
-    assert found is not None
-    return found
+    return types_of(place, of(place))
 
 
 def of(function: Callable[..., Any]) -> Any:
@@ -226,6 +224,24 @@ def test_a_model_is_read_by_its_aliases_and_by_the_names_that_it_was_recorded_wi
     assert data(Aliased, {"userId": 7}).user_id == 7
     assert data(Aliased, {"user_id": 7}, name=INVOKED).user_id == 7
     assert types(Aliased).described()[0].schema.count("userId") > 0
+
+
+class Circle(msgspec.Struct, tag=1):
+    radius: int
+
+
+class Square(msgspec.Struct, tag=2):
+    side: int
+
+
+class Drawing(msgspec.Struct):
+    shape: Circle | Square
+
+
+def test_tags_may_be_numbers() -> None:
+    assert data(Drawing, {"shape": {"type": 2, "side": 3}}) == Drawing(Square(3))
+    assert unfit(Drawing, {"shape": {"type": 2, "side": "3"}}).endswith("`data.shape.side`: expected `int`, got `str`")
+    assert unfit(Drawing, {"shape": {"type": 3}}).endswith("`data.shape.type` has to be one of `1`, `2`")
 
 
 # What can't be used.

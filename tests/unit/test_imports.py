@@ -253,6 +253,12 @@ def test_a_worker_starts_without_asyncio_too() -> None:
     assert loaded("import fanout.worker.__main__") & (HEAVY | {"asyncio"}) == set()
 
 
+def test_what_judges_events_is_loaded_where_a_function_says_what_they_have() -> None:
+    judges = {"fanout.core.json_schema", "fanout.worker.event_types", "fanout.worker.context_data"}
+    for module in ("fanout.worker.__main__", "fanout.client"):
+        assert loaded_modules(f"import {module}") & judges == set()
+
+
 def test_workers_are_started_before_anything_that_talks_to_people_is_imported() -> None:
     assert loaded("import fanout.commands.main, fanout.engine.local") & (HEAVY | {"asyncio"}) == set()
 

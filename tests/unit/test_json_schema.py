@@ -90,6 +90,11 @@ def test_the_field_is_named_by_its_path(more: dict[str, Any], words: str | None)
         ({"format": "uuid"}, "b", "`data`: it is no uuid"),
         ({"format": "date"}, "2027-13-01", "`data`: it is no date"),
         ({"format": "time"}, "25:00", "`data`: it is no time"),
+        ({"format": "date-time"}, "2027-01-31t09:00:00z", None),
+        ({"format": "time"}, "09:00:00z", None),
+        ({"format": "decimal"}, "1,50", "`data`: it is no decimal"),
+        ({"format": "decimal"}, " 1_0e5", None),
+        ({"format": "decimal"}, "NaN", None),
         ({"format": "email"}, "b", None),
         ({"prefixItems": [{"type": "integer"}], "items": False}, [1, 2], "`data[1]` has no place there"),
         ({"prefixItems": [{"type": "integer"}]}, ["a"], "`data[0]`: expected `int`, got `str`"),
@@ -99,6 +104,30 @@ def test_the_field_is_named_by_its_path(more: dict[str, Any], words: str | None)
     ],
 )  # fmt: skip
 def test_each_rule(schema: Any, value: Any, words: str | None) -> None:
+    assert said(schema, value) == words
+
+
+TEXTS = {"additionalProperties": {"type": "string"}}
+CHOICE = {"oneOf": [{"type": "string"}, {"type": "null"}]}
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "words"),
+    [
+        (TEXTS, {"1001": 1}, "`data.1001`: expected `str`, got `int`"),
+        (TEXTS, {"1": "a", "01": 1}, "`data.01`: expected `str`, got `int`"),
+        (TEXTS, {"a": "a", "": 1}, "`data.`: expected `str`, got `int`"),
+        ({"additionalProperties": TEXTS}, {"1": {"2": "a"}, "": {"+2": 1}}, "`data..+2`: expected `str`, got `int`"),
+        ({"properties": {"7": False}}, {"7": 1}, "`data.7` has no place there"),
+        ({"properties": {"7": CHOICE, "07": CHOICE, "": CHOICE}}, {"7": "a", "07": 1, "": None},
+         "`data.07`: expected `str | null`, got `int`"),
+        ({"properties": {"7": CHOICE, "07": CHOICE, "": CHOICE}}, {"7": "a", "07": None, "": 1},
+         "`data.`: expected `str | null`, got `int`"),
+        ({"properties": {"": {"properties": {"oneOf": {}, "": CHOICE}}}}, {"": {"": 1}},
+         "`data..`: expected `str | null`, got `int`"),
+    ],
+)  # fmt: skip
+def test_keys_may_be_numbers_or_empty(schema: Any, value: Any, words: str) -> None:
     assert said(schema, value) == words
 
 
@@ -114,6 +143,19 @@ def test_a_field_may_choose_the_branch() -> None:
     assert said(plain, {"kind": "dog", "name": "Rex"}) is said(named, {"kind": "dog", "name": "Rex"}) is None
     assert said(named, {"kind": "cat", "lives": "nine"}) == "`data.lives`: expected `int`, got `str`"
     assert said(named, {"kind": "cow"}) == "`data.kind` has to be one of `cat`, `dog`"
+
+
+def test_the_field_that_chooses_may_be_a_number() -> None:
+    one = {"properties": {"v": {"const": 1}, "a": {"type": "integer"}}, "required": ["a"]}
+    two = {"properties": {"v": {"const": 2}, "b": {"type": "integer"}}, "required": ["b"]}
+    schema = {
+        "oneOf": [{"$ref": "#/$defs/One"}, {"$ref": "#/$defs/Two"}],
+        "discriminator": {"propertyName": "v", "mapping": {"1": "#/$defs/One", "2": "#/$defs/Two"}},
+        "$defs": {"One": one, "Two": two},
+    }
+    assert said(schema, {"v": 2, "b": 1}) is None
+    assert said(schema, {"v": 2, "b": "x"}) == "`data.b`: expected `int`, got `str`"
+    assert said(schema, {"v": 3}) == said(schema, {"v": True}) == "`data.v` has to be one of `1`, `2`"
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -119,3 +120,16 @@ def test_whatever_ids_are_the_header_is_one(event: str, ts: int, run: str, step:
     text = traceparent(origin, attempt_span(run, step, number))
     assert re.fullmatch("00-[0-9a-f]{32}-[0-9a-f]{16}-01", text)
     assert parse(text) == Remote(origin.trace, attempt_span(run, step, number), True)
+
+
+def test_large_texts_are_not_kept() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            text = json.dumps({"n": number, "x": "x" * 100_000, "traceparent": SENT})
+            assert origin_of("id", 0, text).trace == REMOTE.trace
+            assert origin_of("id", 0, json.dumps({"n": number, "x": "x" * 100_000})).sender is None
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2_000_000

@@ -180,6 +180,44 @@ def threads(ctx):
 
 
 @fanout.function()
+def refused(ctx):
+    thread = threading.Thread(target=print, args=("at last",))
+    begin = getattr(threading, BEGIN)
+    setattr(threading, BEGIN, no_more_threads)
+    try:
+        thread.start()
+    except RuntimeError:
+        setattr(threading, BEGIN, begin)
+        thread.start()
+        thread.join()
+
+
+BEGIN = "_start_joinable_thread" if hasattr(threading, "_start_joinable_thread") else "_start_new_thread"
+
+
+def no_more_threads(*_, **__):
+    raise RuntimeError("can't start new thread")
+
+
+@fanout.function()
+def lends(ctx):
+    LENT.submit(print, "of the run").result()
+    BESIDE.put(print)
+    BESIDE.join()
+
+
+def work():
+    while True:
+        LENT.submit(BESIDE.get(), "nobody's, in a thread that a run's work has started").result()
+        BESIDE.task_done()
+
+
+LENT = ThreadPoolExecutor(1)
+BESIDE = queue.Queue()
+threading.Thread(target=work, daemon=True).start()
+
+
+@fanout.function()
 async def tasks(ctx):
     async def log(word):
         LOG.info(word)
@@ -394,6 +432,18 @@ def test_threads_speak_for_whoever_has_started_them(worker: Worker) -> None:
     finish(worker)
     lines = [("warning", "begun here"), ("info", "in a thread"), ("stdout", "a timer"), ("stdout", "in a pool")]
     assert said(worker) == [(step, *line) for step in ("step", None) for line in lines]
+
+
+def test_a_thread_that_could_not_be_started_can_be_started_later(worker: Worker) -> None:
+    start(worker, "refused")
+    finish(worker)
+    assert said(worker) == [(None, "stdout", "at last")]
+
+
+def test_a_thread_of_a_pool_is_not_for_ever_whose_work_has_started_it(worker: Worker) -> None:
+    start(worker, "lends")
+    finish(worker)
+    assert said(worker) == [(None, "stdout", "of the run")]
 
 
 def test_tasks_speak_for_whoever_has_started_them(worker: Worker) -> None:

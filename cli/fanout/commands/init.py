@@ -27,7 +27,12 @@ def init(
     folder: Annotated[Path, typer.Argument(help="Where; it is made if it is not there.")] = Path(),
     template: Annotated[
         str | None,
-        typer.Option(metavar="TEMPLATE", help="`signup`, `documents`, `cron` or `minimal`.", show_default="signup"),
+        typer.Option(
+            metavar="TEMPLATE",
+            help="`signup` (one event, several functions), `documents` (one run for each part), `cron` (a schedule) or "
+            "`minimal`.",
+            show_default="signup",
+        ),
     ] = None,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="The app's id.", show_default="the folder's name")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
-from fanout.core.json_schema import JsonSchema
 from fanout.core.routing import Routes
 from fanout.errors import EventError
 from fanout.model import EventTrigger, FunctionSpec
 
+if TYPE_CHECKING:
+    from fanout.core.json_schema import JsonSchema
+
 INVOKED = "fanout/function.invoked"
 """The event of a function that was called by name."""
+
+
+class UnfitError(EventError):
+    """The event of a run does not fit its function: none of the user's code has run."""
 
 
 class Sent(Protocol):
@@ -82,6 +87,8 @@ class EventSchemas:
     def _schema(self, spec: FunctionSpec, number: int) -> JsonSchema:
         key = spec.id, number
         if key not in self._read:
+            from fanout.core.json_schema import JsonSchema  # lazy: most functions have none, and workers start sooner
+
             self._read[key] = JsonSchema(msgspec.json.decode(spec.schemas[number].schema))
         return self._read[key]
 
@@ -96,6 +103,8 @@ class EventSchemas:
         for number, event in enumerate(events):
             refused = self._refused(event)
             if refused is not None:
+                import shlex  # lazy: as above
+
                 place = _place(source, number, len(events)) if isinstance(source, str) else f"{source[number]}: "
                 raise EventError(
                     f"{place}event `{event.name}` does not fit function `{refused[0].id}`: {refused[1]}",

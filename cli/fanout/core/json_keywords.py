@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import date, datetime, time
+from decimal import Decimal
 from functools import cache
 from types import ModuleType
 from typing import Any
 from uuid import UUID
 
 _READERS: dict[str, Callable[[str], object]] = {
-    "date-time": datetime.fromisoformat,
+    "date-time": lambda value: datetime.fromisoformat(value.upper()),
     "date": lambda value: date.fromisoformat(value[:10]),
-    "time": time.fromisoformat,
+    "time": lambda value: time.fromisoformat(value.upper()),
     "uuid": UUID,
+    "decimal": Decimal,
 }
 
 
@@ -29,7 +31,7 @@ class Format:
             return
         try:
             self._read(value)
-        except ValueError:
+        except (ValueError, ArithmeticError):
             raise ValueError(f"it is no {self._format}") from None
 
 

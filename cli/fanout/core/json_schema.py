@@ -7,10 +7,12 @@ type looks at the value once more, so nothing is refused that should not be. It 
 from __future__ import annotations
 
 from functools import partial
+from operator import eq
 from typing import Any
 from urllib.parse import quote, unquote
 
 from fanout.core.json_keywords import Format, Pattern, library
+from fanout.core.json_places import place_of
 from fanout.core.json_words import KINDS, Complaint, Path, expected, of_error
 
 MAX_DEPTH = 100
@@ -37,11 +39,11 @@ class JsonSchema:
             error = self._error(at, value)
             if error is None:
                 break
-            for key in error.instance_path:
-                path, value = (*path, key), value[key]
+            inner, value = place_of(error.instance_path, value, is_it=partial(eq, error.instance))
+            path = (*path, *inner)
             if error.kind.name not in ("anyOf", "oneOf"):
                 return of_error(error, value, path)
-            meant = self._meant(_pointer(error.schema_path), value, path)
+            meant = self._meant(self.pointer_to(error.schema_path), value, path)
             if isinstance(meant, Complaint):
                 return meant
             at = meant
@@ -135,6 +137,11 @@ class JsonSchema:
             schema = self._at(reference[1:]) if is_here else True
         return True
 
+    def pointer_to(self, path: list[str | int]) -> str:
+        """Where in the document the list of choices is that the library calls so."""
+        exact, _ = place_of(path, self.document, is_it=lambda found: isinstance(found, list))
+        return _pointer(exact)
+
     def _at(self, pointer: str) -> Any:
         found: Any = self.document
         for part in unquote(pointer).split("/")[1:]:
@@ -150,7 +157,7 @@ class _Union:
     """The keywords `anyOf` and `oneOf` where errors are told."""
 
     def __init__(self, schema: JsonSchema, _holder: Any, branches: list[Any], at: list[str | int]) -> None:
-        self._places = [f"{_pointer(at)}/{number}" for number in range(len(branches))]
+        self._places = [f"{schema.pointer_to(at)}/{number}" for number in range(len(branches))]
         self._schema, self._most = schema, 1 if at[-1] == "oneOf" else len(branches)
 
     def validate(self, value: Any) -> None:
@@ -158,7 +165,7 @@ class _Union:
             raise ValueError
 
 
-def _pointer(path: list[str | int]) -> str:
+def _pointer(path: Path) -> str:
     return "".join(f"/{quote(str(part).replace('~', '~0').replace('/', '~1'), safe='~$')}" for part in path)
 
 
@@ -168,7 +175,8 @@ def _tagged(holder: dict[str, Any], value: Any, path: Path) -> str | Complaint |
         case {"propertyName": str(name), "mapping": dict(mapping)} if isinstance(value, dict):
             if name not in value:
                 return Complaint((*path, name), " is missing")
-            target = mapping.get(value[name]) if isinstance(value[name], str) else None
+            tag = value[name]
+            target = mapping.get(str(tag)) if isinstance(tag, str | int) and not isinstance(tag, bool) else None
             if isinstance(target, str):
                 return target.removeprefix("#")
             return Complaint((*path, name), f" has to be one of {', '.join(f'`{each}`' for each in mapping)}")

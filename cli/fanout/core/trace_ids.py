@@ -23,6 +23,7 @@ _FORM = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-
 _INVALID_VERSION = "ff"
 _SAMPLED = 1
 _MAX_STATE_CHARS = 512
+_MOST_KEPT_CHARS = 1024
 
 _decode: Callable[[str], Any] = msgspec.json.decode
 
@@ -62,12 +63,17 @@ def traceparent(origin: Origin, span: int) -> str:
     return f"00-{origin.trace:032x}-{span:016x}-{_SAMPLED if origin.is_sampled else 0:02x}"
 
 
-@lru_cache(maxsize=4096)
 def origin_of(event_id: str, ts: int, user: str | None, sampling: Sampling = EVERYTHING) -> Origin:
     """Of an event with this `user` (JSON text): the trace that it came with, or one of its own.
 
     Ids may be given by senders, and come again; with the time they hardly do.
     """
+    is_large = user is not None and len(user) > _MOST_KEPT_CHARS
+    return (_origin_of.__wrapped__ if is_large else _origin_of)(event_id, ts, user, sampling)
+
+
+@lru_cache(maxsize=4096)
+def _origin_of(event_id: str, ts: int, user: str | None, sampling: Sampling) -> Origin:
     said = _said(user) if user is not None and TRACEPARENT in user else {}
     remote = parse(said.get(TRACEPARENT))
     if remote is None:

@@ -120,7 +120,7 @@ class LocalPool:
         self.on_printed: Listener = lambda _lines: None
         """Called with what functions have printed and logged, before `wait` returns what those said afterwards."""
         self.patience_s = EXIT_PATIENCE_S
-        """How long a worker may take to exit when all are to."""
+        """How long workers may take to exit when all are to."""
         self._printed: list[Logged] = []
         self._codebases = codebases
         self._app_of: dict[int, str] = {}
@@ -346,8 +346,9 @@ class LocalPool:
             self.send(worker.number, [ShutDown()])
             with suppress(OSError):
                 worker.socket.shutdown(socket.SHUT_WR)
+        until = time.monotonic() + self.patience_s
         for worker in list(self._workers.values()):
-            self._bury(worker, [], patience_s=self.patience_s)
+            self._bury(worker, [], patience_s=max(EXIT_PATIENCE_S, until - time.monotonic()))
         self._tell_printed()
         self._selector.close()
 

@@ -14,10 +14,10 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from fanout.codec import failure_of
-from fanout.core.event_schemas import INVOKED, chosen
+from fanout.core.event_schemas import INVOKED, UnfitError, chosen
 from fanout.core.json_schema import JsonSchema
 from fanout.declare import event_schema_of
-from fanout.errors import EventError, LoadError
+from fanout.errors import LoadError
 from fanout.model import EventSchema, EventTrigger, FunctionSpec
 from fanout.protocol import Envelope
 from fanout.worker import context_data
@@ -26,10 +26,6 @@ MAX_SCHEMA_BYTES = 256 * 1024
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _MOST_WORDS = 1_000
 _KINDS = "give a TypedDict, a dataclass, a msgspec Struct or a pydantic model, of what JSON can hold"
-
-
-class UnfitError(EventError):
-    """The event of a run does not fit its function: none of the user's code has run."""
 
 
 class EventType(NamedTuple):
@@ -78,17 +74,15 @@ class EventTypes:
 _known: WeakKeyDictionary[Callable[..., Any], EventTypes] = WeakKeyDictionary()
 
 
-def types_of(function: Callable[..., Any], spec: FunctionSpec) -> EventTypes | None:
-    """What `event_schema` says; None where it says nothing.
+def types_of(function: Callable[..., Any], spec: FunctionSpec) -> EventTypes:
+    """What `event_schema` of the function says.
 
     Raises:
         LoadError: a type can't be used.
     """
-    declared = event_schema_of(function)
-    if declared is None:
-        return None
     known = _known.get(function)
     if known is None:
+        declared = event_schema_of(function)
         context_data.check(function, declared)
         named = _named(declared, spec) if isinstance(declared, Mapping) else [(None, declared)]
         known = _known[function] = EventTypes(tuple(_event_type(name, kind) for name, kind in named))
@@ -124,13 +118,13 @@ def _event_type(name: str | None, kind: Any) -> EventType:
             f"{what}: `{_name(kind)}` can't be described as JSON Schema: {''.join(reason) or type(error).__name__}",
             hint=_KINDS,
         ) from None
-    schema = JsonSchema({"$schema": _DIALECT, **made})
+    text = msgspec.json.encode({"$schema": _DIALECT, **made})
+    schema = JsonSchema(msgspec.json.decode(text))  # As JSON has it: tags that are numbers are keys in it.
     if "object" not in schema.kinds(schema.document):
         raise LoadError(f"{what}: `{_name(kind)}` is no object, as an event's data always is", hint=_KINDS)
-    size = len(msgspec.json.encode(schema.document))
-    if size > MAX_SCHEMA_BYTES:
+    if len(text) > MAX_SCHEMA_BYTES:
         raise LoadError(
-            f"{what}: `{_name(kind)}` has {size:,} bytes of JSON Schema, at most {MAX_SCHEMA_BYTES:,} can be"
+            f"{what}: `{_name(kind)}` has {len(text):,} bytes of JSON Schema, at most {MAX_SCHEMA_BYTES:,} can be"
         )
     return EventType(name, schema, decode)
 

@@ -15,7 +15,7 @@ import msgspec
 
 from fanout.codec import encode_output, failure_of
 from fanout.core.causes import item_of, root_cause
-from fanout.core.event_schemas import EventSchemas
+from fanout.core.event_schemas import EventSchemas, UnfitError
 from fanout.errors import InvokeError, OutputError, StepError, UsageError
 from fanout.model import Failure, FunctionSpec, StepKind, StepState
 from fanout.protocol import (
@@ -31,13 +31,13 @@ from fanout.protocol import (
 )
 from fanout.worker import capture
 from fanout.worker.branches import branch, fingerprint, inside
-from fanout.worker.event_types import EventTypes, UnfitError
 from fanout.worker.names import Names
 from fanout.worker.retrying import is_retriable
 
 if TYPE_CHECKING:
     import asyncio
 
+    from fanout.worker.event_types import EventTypes
     from fanout.worker.tracing import Tracing
 
 MAX_STEP_NAME_CHARS = 256

@@ -13,7 +13,7 @@ from opentelemetry.exporter.otlp.proto.http import trace_exporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.trace import Status
+from opentelemetry.trace import Link, Status
 
 from fanout.config_tracing import has_service_name
 from fanout.core.redaction import HIDDEN, Redaction, redaction_of
@@ -55,8 +55,11 @@ class Hiding(SpanExporter):
             span.parent,
             span.resource,
             self._attributes(span.attributes),
-            [Event(each.name, self._attributes(each.attributes), each.timestamp) for each in span.events],
-            span.links,
+            [
+                Event(self._redaction.text(each.name), self._attributes(each.attributes), each.timestamp)
+                for each in span.events
+            ],
+            [Link(each.context, self._attributes(each.attributes)) for each in span.links],
             span.kind,
             status=Status(span.status.status_code, words and self._redaction.text(words)),
             start_time=span.start_time,
@@ -73,6 +76,10 @@ class Hiding(SpanExporter):
             return HIDDEN
         if isinstance(value, str):
             return self._redaction.text(value)
+        if isinstance(value, bytes):
+            return self._redaction.text(value.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+        if isinstance(value, Mapping):
+            return self._attributes(value)
         if isinstance(value, Sequence):
             return [self._value("", each) for each in value]
         return value

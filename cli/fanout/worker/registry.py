@@ -11,16 +11,18 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from fanout.codec import failure_of
-from fanout.declare import on_failure_of, spec_of
+from fanout.declare import event_schema_of, on_failure_of, spec_of
 from fanout.errors import LoadError
 from fanout.model import FunctionSpec
-from fanout.worker.event_types import EventTypes, types_of
 from fanout.worker.step_names import step_names
+
+if TYPE_CHECKING:
+    from fanout.worker.event_types import EventTypes
 
 
 class Registered(NamedTuple):
@@ -104,9 +106,11 @@ def typed(spec: FunctionSpec, code: Callable[..., Any]) -> Registered:
     Raises:
         LoadError: `event_schema` has what can't be used.
     """
-    types = types_of(code, spec)
-    if types is None:
+    if event_schema_of(code) is None:
         return Registered(spec, code)
+    from fanout.worker.event_types import types_of  # lazy: most functions have none, and workers start sooner
+
+    types = types_of(code, spec)
     return Registered(msgspec.structs.replace(spec, schemas=types.described()), code, types)
 
 

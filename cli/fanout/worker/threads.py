@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import Any
 
 from fanout.worker import capture
@@ -27,13 +27,19 @@ def follow() -> None:
 
     def start_followed(thread: threading.Thread) -> None:
         if capture.speaker() is not None:
-            run = _followed(thread.run)
+            run, followed = thread.run, _followed(thread.run)
 
             def run_once() -> None:
                 del thread.run
-                run()
+                followed()
 
             thread.run = run_once  # type: ignore[method-assign]
+            try:
+                start(thread)
+            except RuntimeError:  # There are too many; it may be started later.
+                thread.run = run  # type: ignore[method-assign]
+                raise
+            return
         start(thread)
 
     def submit_followed(
@@ -41,7 +47,8 @@ def follow() -> None:
     ) -> Future[Any]:
         if capture.speaker() is None:
             return submit(pool, call, *arguments, **more)
-        return submit(pool, _by_itself, _followed(call), *arguments, **more)
+        # In a context of nobody's: a thread that it starts is the pool's, and not for ever whose work was its first.
+        return Context().run(submit, pool, _by_itself, _followed(call), *arguments, **more)
 
     threading.Thread.start = start_followed  # type: ignore[method-assign,assignment]
     ThreadPoolExecutor.submit = submit_followed  # type: ignore[method-assign,assignment]
