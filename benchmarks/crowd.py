@@ -73,7 +73,7 @@ def make(
 
 def journal_bytes(client: fanout.Client) -> int:
     """The size of the journal, whether its pages are in the file yet or still in the write-ahead log."""
-    scalar = client._journal._scalar  # noqa: SLF001 - nothing public shows it
+    scalar = client._connection._journal._scalar  # noqa: SLF001 - nothing public shows it
     return int(scalar("PRAGMA page_count") * scalar("PRAGMA page_size"))
 
 

@@ -79,7 +79,7 @@ def follow(
         counts.update(progress.counts)
         return is_done(progress)
 
-    if not client.follow(watched, look, timeout_s=deadline.remaining_s()):
+    if not client._connection.follow(watched, look, timeout_s=deadline.remaining_s()):  # noqa: SLF001 - only to look at what is going on
         deadline.remaining_s()
         raise BenchmarkError("the engine has gone before the end")
     return counts
@@ -93,7 +93,7 @@ def counted(client: Client, watched: Watched) -> dict[RunState, int]:
         counts.update(progress.counts)
         return True
 
-    client.follow(watched, look)
+    client._connection.follow(watched, look)  # noqa: SLF001 - as above
     return counts
 
 

@@ -77,4 +77,4 @@ def settings_of(place: Project, client: fanout.Client, **own: Setting) -> dict[s
 
 def _synchronous(client: fanout.Client) -> str:
     # Every writer of the journal, the engine too, opens it in the same way; nothing public shows how.
-    return _SYNCHRONOUS[client._journal._scalar("PRAGMA synchronous")]  # noqa: SLF001
+    return _SYNCHRONOUS[client._connection._journal._scalar("PRAGMA synchronous")]  # noqa: SLF001

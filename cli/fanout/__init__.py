@@ -1,6 +1,7 @@
-"""What the author of a function imports.
+"""One event in, many functions out: `function` declares one, `on` and `cron` start it, `Context` is what it gets.
 
-Names load on first use, so that `fanout --version` pays for none of them.
+What the author of a function imports is here, and `fanout.testing` is for tests. Names load on first use, so that
+`fanout --version` pays for none of them.
 """
 
 from __future__ import annotations
@@ -71,15 +72,17 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'fanout' has no attribute {name!r}")
-    from importlib import import_module  # lazy: see the module's docstring
+if not TYPE_CHECKING:  # or else a type checker takes any name for one of ours
 
-    value = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'fanout' has no attribute {name!r}")
+        from importlib import import_module  # lazy: see the module's docstring
+
+        value = getattr(import_module(home), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -6,12 +6,13 @@ A client only appends to the journal: an engine (`fanout serve`, or the next `fa
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
+from msgspec.structs import replace
 
 from fanout import config as config_
 from fanout.engine import lock
@@ -21,7 +22,7 @@ from fanout.journal.appender import AcceptedEvent
 from fanout.journal.family import Progress, Watched
 from fanout.journal.sqlite_appender import SqliteAppender
 from fanout.journal.sqlite_reader import JournalReader
-from fanout.model import Run
+from fanout.model import Run, Sendable
 
 _LONGEST_NAP_S = 0.25
 _REST = 9
@@ -40,7 +41,54 @@ def connect(path: str | os.PathLike[str] | None = None) -> Client:
 
 
 class Client:
-    """One connection to a journal. For one thread; use it in a `with`, or `close` it."""
+    """Sends events to one project, and waits for what they cause. `connect` makes it; `with` or `close` ends it.
+
+    It is for one thread.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._connection = Connection(journal)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Nothing can be sent or waited for any more. What was sent stays sent."""
+        self._connection.close()
+
+    def send(self, *events: Sendable) -> list[AcceptedEvent]:
+        """Store the events, all or none. They are durable on return; what they start comes after.
+
+        Each is `{"name": ..., "data": {...}}`, with `id`, `ts`, `user` and `v` if they matter.
+
+        Raises:
+            EventError: one of them is no event, or does not fit a function that it would start; nothing was stored.
+            OutputError: one of them has what is not JSON.
+        """
+        from fanout.codec import encode_output  # lazy: commands have their events as text
+
+        plain = [dict(each) if isinstance(each, Mapping) else each for each in events]
+        text = encode_output("the events", plain, verb="have", most=sys.maxsize)
+        return self._connection.append(parse(text.encode(), "the events"))
+
+    def wait(self, accepted: Sequence[AcceptedEvent], timeout_s: float | None = None) -> list[Run]:
+        """Wait until all runs of these events, and all that those cause, are final, or the time is over.
+
+        Returns:
+            those runs, with their steps, as they then are.
+        """
+        if not accepted:
+            return []
+        watched = watched_events(accepted)
+        self._connection.follow(watched, lambda progress: progress.is_over(), timeout_s=timeout_s)
+        return self._connection.runs(watched)
+
+
+class Connection:
+    """What one process may do to a journal beside its engine: append, and look. For one thread."""
 
     def __init__(self, journal: Path) -> None:
         self._path = journal
@@ -61,21 +109,12 @@ class Client:
         self._follower.close()
         self._journal.close()
 
-    def send(self, *events: dict[str, Any]) -> list[AcceptedEvent]:
-        """Store the events, all or none. They are durable on return; what they start comes after.
-
-        Each is `{"name": ..., "data": {...}}`, with `id`, `ts`, `user` and `v` if they matter.
-
-        Raises:
-            EventError: one of them is no event; nothing was stored.
-        """
-        return self.append(parse(msgspec.json.encode(events), "the events"))
-
-    def append(self, events: Sequence[NewEvent]) -> list[AcceptedEvent]:
-        """As `send`, for events that have been read already."""
+    def append(self, events: Sequence[NewEvent], source: str | Sequence[str] = "") -> list[AcceptedEvent]:
+        """Store the events, all or none: from `source`, or each from one of them."""
         if not events:
             return []
-        accepted = self._journal.append_events(events, time.time_ns() // 1_000_000)
+        self._journal.event_schemas().check(events, source)
+        accepted = self._journal.append_events(_in_span(events), time.time_ns() // 1_000_000)
         self.ring()
         return accepted
 
@@ -99,15 +138,8 @@ class Client:
             self._address, self._found_at = holder.address, now
         return True
 
-    def wait(self, accepted: Sequence[AcceptedEvent], timeout_s: float | None = None) -> list[Run]:
-        """The runs of these events, and all that those cause, with their steps.
-
-        It waits until all of them are final, or the time is over.
-        """
-        if not accepted:
-            return []
-        watched = watched_events(accepted)
-        self.follow(watched, lambda progress: progress.is_over(), timeout_s=timeout_s)
+    def runs(self, watched: Watched) -> list[Run]:
+        """Those that it is about, with their steps."""
         return self._reader.watched_runs(watched)
 
     def follow(
@@ -137,6 +169,21 @@ class Client:
             if progress.live > 1:
                 time.sleep(min(longest, _REST * (now - began)))
             self._follower.wait(longest)
+
+
+def _in_span(events: Sequence[NewEvent]) -> Sequence[NewEvent]:
+    """Events that a program sends in a span of OpenTelemetry's belong to its trace, as requests do that it makes."""
+    trace: Any = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return events
+    from fanout.core.trace_ids import Origin, traceparent, with_parent  # lazy: few programs are traced
+
+    here = trace.get_current_span().get_span_context()
+    if not here.is_valid:
+        return events
+    origin = Origin(here.trace_id, None, here.trace_flags.sampled, here.trace_state.to_header())
+    place = traceparent(origin, here.span_id)
+    return [replace(event, user=with_parent(event.user, place, origin.state)) for event in events]
 
 
 def watched_events(accepted: Sequence[AcceptedEvent]) -> Watched:

@@ -70,6 +70,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Where the dashboard and the event API listen; port 0 is any that is free."""
     redact: tuple[str, ...] = ()
     """Keys whose values nobody is shown, in lower case."""
+    otel: bool | None = None
+    """Whether traces are exported; None leaves that to OpenTelemetry's own variables in the environment."""
 
 
 def find(start: Path, explicit: str | None = None, environ: Mapping[str, str] = os.environ) -> Path:
@@ -134,6 +136,7 @@ def load(path: Path) -> Config:
         host=values.get(("web", "host"), DEFAULT_HOST),
         port=values.get(("web", "port"), DEFAULT_PORT),
         redact=values.get(("redact", "keys"), ()),
+        otel=values.get(("otel", "enabled")),
     )
 
 
@@ -188,11 +191,11 @@ def usable_cpus() -> int:
 # The settings. Each check returns the value to use, or raises ValueError worded to follow the setting's name.
 
 
-_APP_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-_.")
+APP_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "-_.")
 
 
 def _app_id(value: object) -> str:
-    if not isinstance(value, str) or not value or not set(value) <= _APP_ID_CHARACTERS:
+    if not isinstance(value, str) or not value or not set(value) <= APP_ID_CHARACTERS:
         raise ValueError(f"has to be letters, digits, dashes, underscores and dots, not {shown(value)}")
     return value
 
@@ -224,6 +227,12 @@ def _keys(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
         raise ValueError(f'has to be a list of keys like ["password", "token"], not {shown(value)}')
     return tuple(dict.fromkeys(each.lower() for each in value))
+
+
+def _flag(value: object) -> bool:
+    if value is True or value is False:
+        return value
+    raise ValueError(f"has to be true or false, not {shown(value)}")
 
 
 def _whole(low: int, high: int) -> Callable[[object], int]:
@@ -265,6 +274,7 @@ _SETTINGS: dict[str, dict[str, Callable[[object], Any]]] = {
     "dev": {"retry_delay": _delay},
     "web": {"host": _host, "port": _whole(0, MAX_PORT)},
     "redact": {"keys": _keys},
+    "otel": {"enabled": _flag},
 }
 _REQUIRED = {("app", "id"): 'id = "my-app"', ("app", "functions"): 'functions = ["functions"]'}
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
-from types import FrameType
-from typing import Any, NamedTuple, TypeVar
+from types import FrameType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
@@ -29,10 +29,18 @@ from fanout.model import (
     Trigger,
 )
 
-F = TypeVar("F", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from fanout.worker.async_context import AsyncContext
+    from fanout.worker.context import Context
+
+    Declarable = Callable[[Context[Any]], Any] | Callable[[AsyncContext[Any]], Awaitable[Any]]
+    F = TypeVar("F", bound=Declarable)
+else:
+    F = TypeVar("F")
 
 ATTRIBUTE = "__fanout__"
 ON_FAILURE = "__fanout_on_failure__"
+EVENT_SCHEMA = "__fanout_event_schema__"
 MAX_RETRIES = 20
 MAX_TRIGGERS = 10
 MAX_CANCEL_ON = 5
@@ -42,6 +50,8 @@ _MAX_DELAY_S = 366 * 24 * 3600
 
 Delay = float | timedelta
 Span = float | str | timedelta
+Kind = type[Any] | UnionType
+"""Of the data of events."""
 
 
 class CancelOn(NamedTuple):
@@ -120,7 +130,7 @@ def function(
     backoff: Backoff | Sequence[Delay] | None = None,
     cancel_on: CancelOn | Sequence[CancelOn] = (),
     timeouts: Timeouts | None = None,
-    on_failure: Callable[..., Any] | None = None,
+    on_failure: Declarable | None = None,
     concurrency: int | Concurrency | Sequence[Concurrency] = (),
     throttle: Throttle | None = None,
     rate_limit: RateLimit | None = None,
@@ -129,9 +139,10 @@ def function(
     priority: Priority | None = None,
     singleton: Singleton | None = None,
     idempotency: str | None = None,
-    catchup: str = "latest",
+    catchup: Literal["latest", "none", "all"] = "latest",
     catchup_limit: int = 100,
-    overlap: str = "skip",
+    overlap: Literal["skip", "queue", "cancel"] = "skip",
+    event_schema: Kind | Mapping[str, Kind] | None = None,
 ) -> Callable[[F], F]:
     """Make a function that events start. It stays callable and keeps its type.
 
@@ -155,6 +166,9 @@ def function(
         catchup: what becomes of cron ticks that were missed: `latest` runs the newest, `none` none, `all` all of them.
         catchup_limit: how many ticks `all` runs at most, the newest ones.
         overlap: what becomes of a tick when the run of the one before is still going: `skip`, `queue` or `cancel`.
+        event_schema: the type of `ctx.event.data`: a TypedDict, a dataclass, a msgspec Struct or a pydantic model; or
+            a dict of them by the names of events. An event that doesn't fit is refused. Annotate the context with it,
+            as `ctx: Context[Order]`, and type checkers and editors know the data, too.
 
     Raises:
         LoadError: a value can't be; the message names the function's file and line.
@@ -177,6 +191,8 @@ def function(
                 catchup_limit=_catchup_limit(catchup_limit),
                 overlap=_choice("overlap", Overlap, overlap),
             )  # fmt: skip
+            if event_schema is not None:
+                setattr(fn, EVENT_SCHEMA, event_schema)
             if on_failure is not None:
                 handler = _on_failure(on_failure, spec.id)
                 spec = msgspec.structs.replace(spec, on_failure=handler.id)
@@ -200,6 +216,11 @@ def on_failure_of(value: object) -> tuple[FunctionSpec, Callable[..., Any]] | No
     """What is run when a run of this function has failed: its spec, and its code."""
     found: tuple[FunctionSpec, Callable[..., Any]] | None = getattr(value, "__dict__", {}).get(ON_FAILURE)
     return found
+
+
+def event_schema_of(value: object) -> Any:
+    """The type of the data of a function's events, or those by the events' names; None where it has none."""
+    return getattr(value, "__dict__", {}).get(EVENT_SCHEMA)
 
 
 def spec_of(value: object) -> FunctionSpec | None:

@@ -22,16 +22,21 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
+from fanout.durations import parse_duration
+
 
 class FanoutError(Exception):
     """What happened, to what; `hint` says what to do."""
 
     exit_code: ClassVar[int] = 2
+    """What a command ends with."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
+        """What happened, to what."""
         self.hint = hint
+        """What to do, if there is something."""
 
     def __str__(self) -> str:
         return self.message
@@ -64,13 +69,13 @@ class UsageError(FanoutError):
 class NotFoundError(FanoutError):
     """No such run, event or function."""
 
-    exit_code = 3
+    exit_code: ClassVar[int] = 3
 
 
 class JournalError(FanoutError):
     """The journal can't be used."""
 
-    exit_code = 4
+    exit_code: ClassVar[int] = 4
 
     def without(self, place: object) -> str:
         """The message for those who need not know where the journal is."""
@@ -92,12 +97,13 @@ class NonRetriableError(FanoutError):
 class RetryAfterError(FanoutError):
     """Raise it in a step or a function to choose when the next attempt comes. It counts as an attempt.
 
-    `retry_after` is seconds, a timedelta, or an aware datetime; kept between 1 second and 24 hours.
+    `retry_after` is seconds, a timedelta, text such as `5m`, or an aware datetime; kept between 1 second and 24 hours.
     """
 
-    def __init__(self, message: str, retry_after: float | timedelta | datetime) -> None:
+    def __init__(self, message: str, retry_after: float | str | timedelta | datetime) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        """Seconds, a timedelta, text such as `5m`, or a datetime."""
 
     def delay_ms(self, now: datetime | None = None) -> int:
         """The wait from `now` in milliseconds, within its limits."""
@@ -108,6 +114,8 @@ class RetryAfterError(FanoutError):
                 seconds = (moment - (now or datetime.now(UTC))).total_seconds()
             case timedelta() as span:
                 seconds = span.total_seconds()
+            case str() as text:
+                seconds = parse_duration(text)
             case number:
                 seconds = float(number)
         return round(min(max(seconds, 1.0), 24 * 3600.0) * 1000)
@@ -122,9 +130,13 @@ class StepError(FanoutError):
     def __init__(self, name: str, message: str, *, type: str, traceback: str = "") -> None:  # noqa: A002 - the field's name
         super().__init__(f"step `{name}` failed: {type}: {message}" if message else f"step `{name}` failed: {type}")
         self.name = name
+        """The step's; the second `charge` is `charge#2`."""
         self.type = type
+        """The name of the exception's type, such as `ConnectionError`."""
         self.cause_message = message
+        """What the exception said."""
         self.traceback = traceback
+        """The exception's traceback, as text."""
 
 
 class InvokeError(StepError):
@@ -137,3 +149,4 @@ class InvokeError(StepError):
     def __init__(self, name: str, message: str, *, type: str, traceback: str = "", item: int | None = None) -> None:  # noqa: A002 - as above
         super().__init__(name, message, type=type, traceback=traceback)
         self.item = item
+        """The number of the item of a map, from 0; None for `invoke`."""

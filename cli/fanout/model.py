@@ -5,10 +5,20 @@ Times are integer milliseconds since 1970, UTC.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Required, TypedDict
 
 import msgspec
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # known to every type checker, installed or not
+
+    DataT_co = TypeVar("DataT_co", default=dict[str, Any], covariant=True)
+else:
+    from typing import TypeVar  # before Python 3.13 it has no `default`
+
+    DataT_co = TypeVar("DataT_co", covariant=True)
 
 RESERVED_PREFIX = "fanout/"
 """Events whose names begin so are the engine's own."""
@@ -66,15 +76,45 @@ class StepKind(_Known):
     MAP = "map"
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Something that happened. `ts` says when, in milliseconds UTC."""
+class Event(msgspec.Struct, Generic[DataT_co], frozen=True, kw_only=True, omit_defaults=True):
+    """Something that happened. `ts` says when, in milliseconds UTC.
+
+    `Event` alone has a dict as its data; `Event[Order]` is one whose data is an `Order`.
+    """
 
     id: str
+    """Its sender's, or one that it was given. The same id makes no second run of a function within 24 hours."""
     name: str
+    """Such as `app/user.signup`; functions listen to it."""
     ts: int
-    data: dict[str, Any] = msgspec.field(default_factory=dict)
+    """When it happened, in milliseconds since 1970, UTC."""
+    data: DataT_co = msgspec.field(default_factory=dict)  # type: ignore[assignment] # only what is a dict may be left out
+    """What it says: JSON values, or what the function's `event_schema` makes of them."""
     user: dict[str, Any] | None = None
+    """Whom it is about, if its sender says so."""
     v: str | None = None
+    """The version of its data, if its sender says so."""
+
+
+class EventFields(TypedDict, total=False):
+    """An event as it is sent."""
+
+    name: Required[str]
+    """Such as `app/user.signup`."""
+    data: Any
+    """What it says: an object in JSON."""
+    id: str
+    """The same id makes no second run of a function within 24 hours."""
+    ts: int
+    """When it happened, in milliseconds since 1970, UTC; a time to come delays its runs."""
+    user: Mapping[str, Any]
+    """Whom it is about."""
+    v: str
+    """The version of its data."""
+
+
+Sendable = EventFields | Mapping[str, Any]
+"""Editors complete the fields; whatever else may have them is taken, too."""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -120,6 +160,7 @@ class EventTrigger(msgspec.Struct, frozen=True, tag="event"):
     if_: str | None = None
 
     def listens_to(self, event_name: str) -> bool:
+        """Whether an event of this name starts it, before `if_` is asked."""
         return event_name.startswith(self.name[:-1]) if self.name.endswith("*") else event_name == self.name
 
 
@@ -242,6 +283,16 @@ class FlowRules(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 NO_RULES = FlowRules()
 
 
+class EventSchema(msgspec.Struct, frozen=True):
+    """What the data of a function's events has to be, as the text of a JSON Schema (draft 2020-12).
+
+    `event` is the name, or its open tail, of the events that it is for; None is all that the function listens to.
+    """
+
+    event: str | None
+    schema: str
+
+
 class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A function as the engine knows it: everything but the code, which is named by module and qualified name.
 
@@ -267,6 +318,7 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
     catchup: Catchup = Catchup.LATEST
     catchup_limit: int = 100
     overlap: Overlap = Overlap.SKIP
+    schemas: tuple[EventSchema, ...] = ()
     steps: tuple[str, ...] | None = None
     """The names of its steps, in the order of its source; None if they can't be known from that."""
 
@@ -325,6 +377,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     started_at: int | None
     ended_at: int | None
     output: msgspec.Raw | None = None
+    """What the function returned, as JSON text: `msgspec.json.decode(run.output)` makes values of it."""
     error: Failure | None = None
     replay_of: str | None = None
     replayed_by: str | None = None

@@ -15,6 +15,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from fanout.core.sampling import Sampling
 from fanout.model import Failure, FunctionSpec, StepKind, StepState
 
 Envelope = tuple[str, str, int, str, str | None, str | None]
@@ -54,12 +55,22 @@ class RecordedStep(msgspec.Struct, frozen=True, array_like=True):
 # From the engine to a worker.
 
 
+class Traced(msgspec.Struct, frozen=True, array_like=True):
+    """How code is traced: as a part of which service, which of its traces, and whose values nobody is shown."""
+
+    service: str
+    sampling: Sampling
+    hidden: tuple[str, ...] = ()
+
+
 class Load(msgspec.Struct, frozen=True, array_like=True, tag=1):
     """First: which modules to import, from where, and how many functions may run at once."""
 
     root: str
     modules: tuple[str, ...]
     slots: int
+    traced: Traced | None = None
+    """None is without traces."""
 
 
 class Start(msgspec.Struct, frozen=True, array_like=True, tag=2):

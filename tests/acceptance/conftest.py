@@ -67,9 +67,9 @@ class Project:
                 stdin=subprocess.DEVNULL, stdout=file if into else subprocess.PIPE, stderr=subprocess.PIPE,
             )  # fmt: skip
 
-    def fanout(self, *arguments: str, stdin: str | bytes = "") -> Result:
+    def fanout(self, *arguments: str, stdin: str | bytes = "", **environment: str) -> Result:
         done = subprocess.run(
-            [COMMAND, *arguments], cwd=self.root, env=self.environment(), capture_output=True, timeout=FENCE_S,
+            [COMMAND, *arguments], cwd=self.root, env=self.environment() | environment, capture_output=True, timeout=FENCE_S,
             input=stdin if isinstance(stdin, bytes) else stdin.encode(), check=False,
         )  # fmt: skip
         return Result(done.returncode, done.stdout.decode(), done.stderr.decode())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.acceptance.conftest import Project
@@ -59,6 +61,20 @@ def test_what_nothing_starts_and_nobody_hears(project: Project) -> None:
     assert [(each["level"], each["file"], each["line"]) for each in problems] == [
         ("warning", "work.py", 17), ("warning", "work.py", 15),
     ]  # fmt: skip
+
+
+def test_traces_that_can_not_be_exported_here(project: Project, tmp_path: Path) -> None:
+    project.write(SOUND, toml='[app]\nid = "test"\nfunctions = ["work"]\n[otel]\nenabled = true\n')
+    hidden = tmp_path / "hidden" / "opentelemetry"
+    hidden.mkdir(parents=True)
+    (hidden / "__init__.py").touch()
+    result = project.fanout("check", PYTHONPATH=str(hidden.parent))
+    assert (result.code, result.err) == (0, "1 warning\n")
+    assert result.out.splitlines()[-2:] == [
+        "warning: `fanout.toml` has `[otel] enabled = true`, and OpenTelemetry is not installed",
+        "  hint: `pip install 'fanout[otel]'`",
+    ]
+    assert project.fanout("check").err == "no problems found\n"
 
 
 @pytest.mark.parametrize(

@@ -183,11 +183,12 @@ def test_settings_are_read_anew(project: Project) -> None:
         text = settings.read_text()
         settings.write_text(
             text.replace("processes = 2", "processes = 3\npark = '2s'")
-            + "[web]\nport = 9999\n[journal]\npath = 'other.db'\n"
+            + "[web]\nport = 9999\n[journal]\npath = 'other.db'\n[otel]\nenabled = false\n"
         )
         said = development.next()
         assert said == {
-            "app": "", "error": None, "took_ms": 0, "hint": "`[journal] path` takes effect at the next start",
+            "app": "", "error": None, "took_ms": 0,
+            "hint": "`[journal] path` and `[otel] enabled` take effect at the next start",
             "changes": ["~ fanout.toml (processes 2 to 3, park 5s to 2s, port 8288 to 9999)"],
         }  # fmt: skip
         settings.write_text("[app")

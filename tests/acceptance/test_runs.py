@@ -63,7 +63,6 @@ def test_the_list_and_one_run_in_whole(project: Project) -> None:
         'data     {"x":"[bold]"}\n'
         "queued   <time>..\n"
         "began    <time>.., took <took>\n"
-        "attempts 1 of 2\n"
         "steps <scale>\n"
         '  ✓ fine <bar> <took> {"n":1}\n'
         "  ✗ fail <bar> <took> 2 attempts\n"
@@ -139,20 +138,6 @@ def test_no_project_is_an_error_with_a_hint(project: Project) -> None:
         result = project.fanout(*arguments)
         assert (result.code, result.out) == (2, "")
         assert result.err.splitlines()[-1].startswith("hint: "), result.err
-
-
-def test_init_writes_a_project_that_runs(project: Project) -> None:
-    assert project.fanout("init").out.splitlines() == [
-        "fanout.toml",
-        "functions/hello.py",
-        "functions/events/hello.json",
-    ]
-    result = project.fanout("send", "functions/events/hello.json")
-    assert result.code == 0
-    assert result.out.splitlines()[-1].endswith(": 1 completed")
-    again = project.fanout("init")
-    assert (again.code, again.out) == (2, "")
-    assert "fanout.toml" in again.err
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -253,6 +253,9 @@ def test_ctrl_c_lets_the_step_end_and_keeps_what_is_left(project: Project) -> No
     process = project.start("send", "--name", "app/slow")
     until(lambda: project.notes() != [], "the step begins")
     process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    # Only then it has surely stopped giving out work.
+    assert process.stderr.readline().startswith("stopping: 1 run is at work")
     (project.root / "go").touch()
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130

@@ -145,7 +145,7 @@ async def many(ctx):
             fail_once(f"many {n}")
         return n * n
     results = await ctx.step.parallel(*[partial(ctx.step.run, "square", square, n) for n in range(MANY)])
-    return results + [await ctx.step.run("sum", lambda: sum(results))]
+    return [*results, await ctx.step.run("sum", lambda: sum(results))]
 
 
 if KIND == "tasks":

@@ -180,7 +180,7 @@ class Served:
 
     def cancel(self, *runs: int) -> None:
         """The engine has decided on it when this returns."""
-        request = self.client.request("cancel", {"runs": runs})
+        request = self.client._connection.request("cancel", {"runs": runs})
         until(
             lambda: self.project.query(f"SELECT handled_at IS NOT NULL FROM request WHERE key = {request}") == [(1,)],
             "the request is handled",

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.test_commands import COMMANDS
 from tests.outputs.places import COMMAND, PLACES, compare, printed, shape
 from tests.outputs.story import tell
 from tests.unit.filled import event_id, run_id
-from tests.unit.test_documented import all_commands
 
 HERE = Path(__file__).parent
 LOOKS = {
@@ -80,16 +80,16 @@ def test_a_command_that_loads_the_code(root: Path, tmp_path: Path, name: str) ->
     compare(HERE / "terminal" / f"{name}.txt", f"$ fanout {' '.join(LOADS[name])}\n{masked(found)}")
 
 
-@pytest.mark.parametrize("name", all_commands())
+@pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_a_command(root: Path, name: str) -> None:
-    arguments = [*name.split()[1:], "--help"]
+    arguments = [*name.split(), "--help"]
     found = "".join(f"--- {place} ---\n{printed(root, arguments, place)}" for place in ("80 columns", "pipe"))
-    compare(HERE / "help" / f"{name.replace(' ', '-')}.txt", f"$ {name} --help\n{found}")
+    compare(HERE / "help" / f"fanout-{name.replace(' ', '-')}.txt", f"$ fanout {name} --help\n{found}")
 
 
 def masked(text: str) -> str:
     """How long the code took to load differs from time to time."""
-    return re.sub(r"\b\d+ ms\b", "N ms", text)
+    return re.sub(r"\b\d+(\.\d+)? (ms|s)\b", "N ms", text)
 
 
 @pytest.mark.parametrize("name", AS_JSON)

@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -280,10 +281,10 @@ def test_a_crash_between_what_a_test_does() -> None:
 
 def test_parallel_branches_survive_the_death_of_one() -> None:
     @fanout.function()
-    def f(ctx: Context) -> list[int]:
+    def f(ctx: Context) -> tuple[int, ...]:
         return ctx.step.parallel(*(lambda n=n: ctx.step.run(f"n{n}", lambda: n) for n in range(5)))
 
-    assert run(f, crash_after=["n3"]).output == [0, 1, 2, 3, 4]
+    assert run(f, crash_after=["n3"]).output == (0, 1, 2, 3, 4)
 
 
 def test_tasks_of_a_group_survive_the_death_of_some() -> None:
@@ -309,7 +310,7 @@ def test_tasks_of_a_group_survive_the_death_of_some() -> None:
 
 def test_branches_that_sleep_and_run() -> None:
     @fanout.function()
-    def f(ctx: Context) -> list[object]:
+    def f(ctx: Context) -> tuple[int, int]:
         def slow() -> int:
             ctx.step.sleep("nap", "1d")
             return len(ctx.step.run("after", lambda: "1"))
@@ -320,12 +321,12 @@ def test_branches_that_sleep_and_run() -> None:
         assert running.result.waits_for == ["nap"]
         assert running.result.steps["quick"].output == 2
         running.advance("1 day")
-        assert running.result.output == [1, 2]
+        assert running.result.output == (1, 2)
 
 
 def test_async_branches_that_sleep_and_run() -> None:
     @fanout.function()
-    async def f(ctx: AsyncContext) -> list[object]:
+    async def f(ctx: AsyncContext) -> tuple[int, int]:
         async def slow() -> int:
             await ctx.step.sleep("nap", "1d")
             return await ctx.step.run("after", lambda: 1)
@@ -335,7 +336,7 @@ def test_async_branches_that_sleep_and_run() -> None:
     with Running(f) as running:
         assert running.result.waits_for == ["nap"]
         running.advance("1 day")
-        assert running.result.output == [1, 2]
+        assert running.result.output == (1, 2)
 
 
 @fanout.function()
@@ -478,6 +479,24 @@ def test_logs(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixtu
     assert capsys.readouterr().out == "between\nin the step\n"
     assert caplog.messages == ["done with fanout/function.invoked"]
     assert logging.getLogger().level == logging.WARNING
+
+
+def test_logs_of_threads() -> None:
+    def step() -> None:
+        thread = threading.Thread(target=print, args=("in a thread of the step",))
+        thread.start()
+        thread.join()
+
+    @fanout.function()
+    def f(ctx: Context) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(logging.getLogger("other").warning, "in a pool").result()
+        ctx.step.run("inside", step)
+
+    assert [(line.source, line.step, line.text) for line in run(f).logs] == [
+        ("warning", None, "in a pool"),
+        ("stdout", "inside", "in a thread of the step"),
+    ]
 
 
 def test_nothing_is_left_of_one_test_in_the_next() -> None:

@@ -13,6 +13,7 @@ from fanout.model import (
     CancelRule,
     ConcurrencyRule,
     CronTrigger,
+    EventSchema,
     EventTrigger,
     FlowRules,
     Overlap,
@@ -57,6 +58,9 @@ ON, MORE = EventTrigger("a"), EventTrigger("b", "event.data.x > 1")
         ({}, {"cancel_on": (CancelRule("stop", "data.id"),)}, ["cancelled by stop with the same data.id"]),
         ({}, {"overlap": Overlap.QUEUE, "is_async": True}, ["async now", "overlap skip to queue"]),
         ({"on_failure": "rescue"}, {"name": "Other"}, ["name f to Other", "no on failure any more"]),
+        ({}, {"schemas": (EventSchema(None, "{}"),)}, ["event schema"]),
+        ({"schemas": (EventSchema(None, "{}"),)}, {"schemas": (EventSchema("f", "{}"),)}, ["other event schema"]),
+        ({"schemas": (EventSchema(None, "{}"),)}, {}, ["no event schema any more"]),
         ({"line": 7, "file": "a.py"}, {"line": 9, "file": "b.py", "steps": ("one",)}, []),
     ],
 )

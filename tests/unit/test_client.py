@@ -1,29 +1,62 @@
-"""How a client finds the engine of its journal, and sees that there is none any more."""
+"""What a program may send: the same as a step."""
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import msgspec
+import pydantic
+import pytest
 
 from fanout.client import Client
-from fanout.engine.doorbell import Doorbell
-from fanout.engine.lock import EngineLock
-from fanout.journal.sqlite import SqliteJournal
+from fanout.errors import OutputError
+from fanout.journal.sqlite_reader import JournalReader
 
 
-def test_a_client_rings_the_engine_that_is_there_now(tmp_path: Path) -> None:
-    journal = tmp_path / "journal.db"
-    SqliteJournal(journal).close()
-    folders = [tmp_path / name for name in ("first", "second")]
+@dataclass
+class OrderData:
+    id: int
+
+
+class OrderStruct(msgspec.Struct):
+    id: int
+
+
+class OrderModel(pydantic.BaseModel):
+    id: int
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "journal.db"
+
+
+@pytest.fixture
+def client(journal: Path) -> Iterator[Client]:
     with Client(journal) as client:
-        assert not client.ring()
-        for folder in folders:
-            folder.mkdir()
-            lock, bell = EngineLock(journal), Doorbell(folder)
-            lock.announce(bell.path)
-            for _ in range(3):
-                assert client.ring()
-                assert bell.answer()
-            bell.close()
-            lock.release()
-            # At once, though it has just been there.
-            assert not client.ring()
+        yield client
+
+
+@pytest.mark.parametrize("data", [{"id": 7}, OrderData(7), OrderStruct(7), OrderModel(id=7)])
+def test_data_may_be_of_any_type_that_is_an_object(client: Client, journal: Path, data: Any) -> None:
+    [sent] = client.send({"name": "shop/order", "data": data})
+    with JournalReader(journal) as reader:
+        assert json.loads(reader.event(sent.id).data) == {"id": 7}
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"price": math.nan}, "the events have nan at `$[0].data.price`, which JSON does not have"),
+        ({"price": object()}, "the events have a `object` at `$[0].data.price`, which can't be recorded as JSON"),
+    ],
+)
+def test_what_is_not_json_is_named(client: Client, data: Any, words: str) -> None:
+    with pytest.raises(OutputError) as raised:
+        client.send({"name": "shop/order", "data": data})
+    assert raised.value.message == words

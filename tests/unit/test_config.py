@@ -329,13 +329,13 @@ NEEDS_ID = "has to be letters, digits, dashes, underscores and dots, not"
         (
             MINIMAL + "[zzz.y]\n",
             "`fanout.toml` line 4: `[zzz]` is not a table of settings",
-            "the tables are `[app]`, `[journal]`, `[pool]`, `[dev]`, `[web]`, `[redact]`",
+            "the tables are `[app]`, `[journal]`, `[pool]`, `[dev]`, `[web]`, `[redact]`, `[otel]`",
         ),
         ("slots = 4\n" + MINIMAL, "`fanout.toml` line 1: `slots` stands outside of a table", "put it under `[pool]`"),
         (
             "quux = 4\n" + MINIMAL,
             "`fanout.toml` line 1: `quux` stands outside of a table",
-            "the tables are `[app]`, `[journal]`, `[pool]`, `[dev]`, `[web]`, `[redact]`",
+            "the tables are `[app]`, `[journal]`, `[pool]`, `[dev]`, `[web]`, `[redact]`, `[otel]`",
         ),
         ("pool = 3\n" + MINIMAL, "`fanout.toml` line 1: `[pool]` has to be a table, not 3", None),
         (MINIMAL + "[[pool]]\n", "`fanout.toml` line 4: `[pool]` has to be a table, not [a table]", None),

@@ -19,7 +19,8 @@ from fanout.errors import (
 from fanout.model import Failure, StepKind, StepState
 from fanout.protocol import RecordedStep, RunCompleted, RunEvicted, RunFailed, StepRunning
 from fanout.worker.branches import Branch, Inside, branch, fingerprint, inside
-from fanout.worker.execution import Desk, Execution, Reached, is_retriable, now_ms, step_error
+from fanout.worker.execution import Desk, Execution, Reached, now_ms, step_error
+from fanout.worker.retrying import is_retriable
 from tests.unit.executions import EVENT, Engine, executed, recorded
 
 # Whether another attempt makes sense.
@@ -60,6 +61,7 @@ def test_what_would_end_in_the_same_way_is_not_tried_again(error: BaseException)
         (-5, 1_000),
         (10**9, 86_400_000),
         (timedelta(minutes=2), 120_000),
+        ("5m", 300_000),
         (datetime(2020, 1, 1, tzinfo=UTC), 1_000),
         ("soon", None),
         (None, None),

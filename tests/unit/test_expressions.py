@@ -411,6 +411,7 @@ def test_a_protobuf_that_is_installed_is_left_alone(monkeypatch: pytest.MonkeyPa
     assert (asked, sys.modules[protobuf.__name__]) == ([], protobuf)
 
 
-def test_a_protobuf_that_is_not_installed_leaves_no_trace() -> None:
+def test_a_protobuf_that_nobody_has_imported_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "google.protobuf.descriptor_pool", raising=False)
     assert parse("nobody == 1", frozenset({"nobody"})).is_true(nobody=1)
     assert "google.protobuf.descriptor_pool" not in sys.modules

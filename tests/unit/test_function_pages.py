@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,16 @@ from rich.console import Console
 from fanout.commands import cron_pages, function_page
 from fanout.journal.functions import KnownFunction, RunCounts
 from fanout.journal.statistics import FunctionFigures, Percentiles
-from fanout.model import ConcurrencyRule, CronTrigger, EventTrigger, FlowRules, Overlap, RunState, ThrottleRule
+from fanout.model import (
+    ConcurrencyRule,
+    CronTrigger,
+    EventSchema,
+    EventTrigger,
+    FlowRules,
+    Overlap,
+    RunState,
+    ThrottleRule,
+)
 from fanout.views import cron as cron_views
 from fanout.views import functions as function_views
 from fanout.views.function_words import cron_triggers
@@ -23,12 +33,14 @@ from tests.unit.specs import NIGHTLY, add_tick, known, spec
 COUNTS = RunCounts(
     {"sync-crm": {RunState.COMPLETED: 1_200, RunState.FAILED: 3}, "old": {RunState.QUEUED: 2}}, 1_205, is_whole=True
 )
+SCHEMA = '{"title":"Contact","properties":{"id":{},"note":{}},"required":["id"]}'
 FUNCTIONS = [
     known(
         spec(
             "sync-crm",
             triggers=(EventTrigger("app/contact.*", "event.data.is_live"), CronTrigger("*/15 * * * *")),
             retries=2,
+            schemas=(EventSchema("app/contact.*", SCHEMA),),
             flow=FlowRules(concurrency=(ConcurrencyRule(5, "event.data.account"),), throttle=ThrottleRule(10, 60_000)),
         ),
         paused_at=NOW,
@@ -119,6 +131,7 @@ def test_one_function_has_all_of_its_settings() -> None:
         "code          def sync-crm in work.py line 7\n"
         "started by    app/contact.* if event.data.is_live\n"
         "              every 15 minutes, UTC\n"
+        "event data    app/contact.*: Contact (id, note?)\n"
         "runs          1,200 completed\n"
         "              3 failed\n"
         f"last run      {run_id(7)}  failed  2025-10-09 08:53:20\n"
@@ -149,6 +162,7 @@ def test_functions_as_json() -> None:
                     "throttle": {"limit": 10, "period_ms": 60_000, "burst": 1, "key": None},
                     "retries": 2,
                 },
+                "event_schemas": [{"event": "app/contact.*", "schema": json.loads(SCHEMA)}],
                 "steps": None,
                 "runs": {"completed": 1_200, "failed": 3},
                 "last_run": {"id": run_id(7), "state": "failed", "queued_at": NOW},

@@ -22,8 +22,8 @@ LAYERS = (
     ("commands", "testing"),
     ("web",),
     ("views",),
-    ("client", "engine", "runner", "worker"),
-    ("config", "config_text", "events", "journal", "starter"),
+    ("client", "engine", "runner", "tracing", "worker"),
+    ("config", "config_text", "config_tracing", "events", "journal", "starter"),
     ("cloud_events", "codec", "core", "declare", "flow", "json_lists", "protocol"),
     ("durations", "errors", "ids", "model"),
 )
@@ -32,7 +32,7 @@ RUN_AN_ENGINE = {
     "cancel", "check", "cron", "dev", "functions", "init", "invoke", "journal", "replay", "send", "serve",
 }  # fmt: skip
 """Or load the code, or may have to become the engine."""
-STRANGERS = {("engine", "worker"), ("worker", "engine")}
+STRANGERS = {("engine", "worker"), ("worker", "engine"), ("engine", "tracing"), ("worker", "tracing")}
 
 
 class Import(NamedTuple):
@@ -48,6 +48,8 @@ class Import(NamedTuple):
 def modules() -> dict[str, ast.Module]:
     found = {}
     for path in sorted(ROOT.rglob("*.py")):
+        if path.is_relative_to(ROOT / "templates"):  # what `fanout init` writes is nothing that fanout imports
+            continue
         parts = path.relative_to(ROOT.parent).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         found[name] = ast.parse(path.read_text(), str(path))
@@ -138,7 +140,7 @@ def test_imports_point_down_only() -> None:
     assert upward == []
 
 
-def test_engine_and_worker_never_import_each_other() -> None:
+def test_engine_workers_and_traces_never_import_each_other() -> None:
     assert [each for each in ours() if (part_of(each.module), part_of(each.target)) in STRANGERS] == []
 
 
@@ -163,8 +165,10 @@ def test_there_is_no_import_cycle() -> None:
         (("apsw", "sqlite3"), {"journal"}),
         (("typer", "rich", "click"), {"commands"}),
         (("cel_expr_python",), {"core"}),
+        (("jsonschema_rs",), {"core"}),
         (("starlette", "uvicorn", "jinja2", "prometheus_client"), {"web"}),
         (("watchfiles",), {"engine"}),
+        (("opentelemetry",), {"tracing", "worker"}),
         (("concurrent",), {"worker"}),  # threads, for plain steps of async functions
         (("pickle", "marshal", "shelve", "multiprocessing"), set()),
     ],
@@ -203,7 +207,8 @@ import json, sys
 print(json.dumps(sorted(sys.modules)))
 """
 HEAVY = {
-    "typer", "click", "rich", "sqlite3", "_sqlite3", "apsw", "croniter", "cel_expr_python", "pydantic", "starlette",
+    "typer", "click", "rich", "sqlite3", "_sqlite3", "apsw", "croniter", "cel_expr_python", "jsonschema_rs", "pydantic",
+    "starlette", "opentelemetry",
 }  # fmt: skip
 
 
@@ -246,6 +251,12 @@ def test_the_package_alone_loads_next_to_nothing() -> None:
 
 def test_a_worker_starts_without_asyncio_too() -> None:
     assert loaded("import fanout.worker.__main__") & (HEAVY | {"asyncio"}) == set()
+
+
+def test_what_judges_events_is_loaded_where_a_function_says_what_they_have() -> None:
+    judges = {"fanout.core.json_schema", "fanout.worker.event_types", "fanout.worker.context_data"}
+    for module in ("fanout.worker.__main__", "fanout.client"):
+        assert loaded_modules(f"import {module}") & judges == set()
 
 
 def test_workers_are_started_before_anything_that_talks_to_people_is_imported() -> None:

@@ -230,6 +230,7 @@ def test_a_place_that_cannot_be_locked_is_named(tmp_path: Path) -> None:
         EngineLock(journal)
     assert type(raised.value) is JournalError
     assert raised.value.message == f"the journal `{journal}` can't be locked: File exists"
+    assert raised.value.hint == "`[journal] path` in `fanout.toml` puts it where it can be written"
     with pytest.raises(JournalError) as raised:
         EngineLock(tmp_path / "file" / "below" / "journal.db")
     assert raised.value.message == f"the journal `{tmp_path}/file/below/journal.db` can't be locked: Not a directory"

@@ -65,7 +65,6 @@ HEAD = (
     'data     {"user":7}\n'
     "queued   2025-10-09 08:53:20\n"
     "began    2025-10-09 08:53:20, took 8 ms\n"
-    "attempts 1 of 5\n"
 )
 
 
@@ -113,6 +112,7 @@ def test_on_a_terminal_they_are_laid_out_as_far_as_its_height_goes(journal: Fill
         '             "id": 0,\n'
         '             "name": "name 0"\n'
         "           },\n"
+        "           {\n"
         "         …\n"
         "steps       0               4 ms                9 ms\n"
         "    queued  ░░░░                                          1 ms\n"
@@ -177,7 +177,6 @@ def test_what_waits_says_what_would_end_it(journal: Filled, shown: Shown) -> Non
         'data       {"user":7}\n'
         "queued     2025-10-09 08:53:20\n"
         "began      2025-10-09 08:53:20, took a while\n"
-        "attempts   1 of 5\n"
     )
 
 
@@ -193,6 +192,11 @@ def test_a_failure_is_told_where_it_came_from_and_once(journal: Filled, shown: S
         "",
         "2025-10-09 08:53:20  step `mails`, attempt 1: SMTPError: item 2: no",
     ]
+
+
+def test_attempts_are_told_where_the_code_between_steps_had_more_than_one(journal: Filled, shown: Shown) -> None:
+    journal.run(1, "report", 1, attempt=1)
+    assert shown() == (f"{HEAD}attempts 2 of 5, of the code between steps\noutput   1\n", "")
 
 
 def test_a_run_is_drawn_to_scale_and_libraries_are_folded(journal: Filled, shown: Shown) -> None:

@@ -85,6 +85,12 @@ def test_figures_of_a_day(journal: Filled) -> None:
     assert found.are_all_failures_counted
 
 
+def test_figures_of_functions_alone_are_the_same(journal: Filled) -> None:
+    with journal.reader() as reader:
+        assert reader.function_figures_since(NOW - 24 * HOUR) == read(journal, NOW - 24 * HOUR).functions
+        assert reader.function_figures_since(0) == read(journal, None).functions
+
+
 def test_figures_of_one_function_and_of_all_time(journal: Filled) -> None:
     old = read(journal, None, "old")
     assert (old.since, old.counts, old.errors, old.cron.ticks) == (NOW - 48 * HOUR, {RunState.COMPLETED: 1}, (), 0)

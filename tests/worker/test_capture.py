@@ -27,10 +27,13 @@ from tests.worker.conftest import CLAIM, FENCE_S, Worker, changed, recorded
 
 CODE = """
 import logging
+import logging.config
 import os
+import queue
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 LOG = logging.getLogger("shop")
 
@@ -139,11 +142,136 @@ def odd(ctx):
     print()
 
 
+def answer():
+    while True:
+        print(ASKED.get())
+        ASKED.task_done()
+
+
+ASKED = queue.Queue()
+threading.Thread(target=answer, daemon=True).start()
+BEFORE = ThreadPoolExecutor(1)
+BEFORE.submit(int).result()
+
+
+class Library(threading.Thread):
+    def run(self):
+        LOG.info("in a thread")
+
+
+def in_threads():
+    begun = threading.Thread(target=LOG.warning, args=("begun here",))
+    begun.start()
+    begun.join()
+    library = Library()
+    library.start()
+    library.join()
+    timer = threading.Timer(0, print, ["a timer"])
+    timer.start()
+    timer.join()
+    with ThreadPoolExecutor(1) as pool:
+        list(pool.map(print, ["in a pool"]))
+
+
+@fanout.function()
+def threads(ctx):
+    ctx.step.run("step", in_threads)
+    in_threads()
+
+
+@fanout.function()
+def refused(ctx):
+    thread = threading.Thread(target=print, args=("at last",))
+    begin = getattr(threading, BEGIN)
+    setattr(threading, BEGIN, no_more_threads)
+    try:
+        thread.start()
+    except RuntimeError:
+        setattr(threading, BEGIN, begin)
+        thread.start()
+        thread.join()
+
+
+BEGIN = "_start_joinable_thread" if hasattr(threading, "_start_joinable_thread") else "_start_new_thread"
+
+
+def no_more_threads(*_, **__):
+    raise RuntimeError("can't start new thread")
+
+
+@fanout.function()
+def lends(ctx):
+    LENT.submit(print, "of the run").result()
+    BESIDE.put(print)
+    BESIDE.join()
+
+
+def work():
+    while True:
+        LENT.submit(BESIDE.get(), "nobody's, in a thread that a run's work has started").result()
+        BESIDE.task_done()
+
+
+LENT = ThreadPoolExecutor(1)
+BESIDE = queue.Queue()
+threading.Thread(target=work, daemon=True).start()
+
+
+@fanout.function()
+async def tasks(ctx):
+    async def log(word):
+        LOG.info(word)
+    async def step():
+        await asyncio.gather(log("gathered"), log("too"))
+        await asyncio.create_task(log("a task"))
+        await asyncio.to_thread(LOG.info, "to a thread")
+        await asyncio.get_running_loop().run_in_executor(None, LOG.info, "in an executor")
+    await ctx.step.run("step", step)
+    await step()
+
+
+@fanout.function()
+def outlives(ctx):
+    gate = threading.Event()
+    LEFT.append((gate, threading.Thread(target=lambda: (gate.wait(), print("too late")))))
+    LEFT[-1][1].start()
+
+
+@fanout.function()
+def follows(ctx):
+    gate, thread = LEFT.pop()
+    gate.set()
+    thread.join()
+    print("mine")
+
+
+LEFT = []
+
+
+@fanout.function()
+def configures(ctx):
+    ctx.logger.info("before")
+    logging.config.dictConfig({
+        "version": 1,
+        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "f"}},
+        "formatters": {"f": {"format": "theirs %(message)s"}},
+        "root": {"level": "WARNING", "handlers": ["console"]},
+        "loggers": {"quiet": {"level": "ERROR"}, "loud": {"level": 5, "propagate": False, "handlers": []}},
+    })
+    logging.getLogger("quiet").warning("not wanted")
+    logging.getLogger("loud").log(7, "between levels")
+    logging.getLogger("new").info("below the root's level")
+    logging.getLogger("new").critical("new")
+    LOG.error("one that was there, and is disabled")
+    ctx.logger.info("after")
+
+
 @fanout.function()
 def elsewhere(ctx):
-    thread = threading.Thread(target=print, args=("a library's thread",))
-    thread.start()
-    thread.join()
+    BEFORE.submit(print, "from a run, in a thread of before").result()
+    BEFORE.submit(lambda: BEFORE.submit(print, "and from there")).result().result()
+    ASKED.put("somebody's own thread")
+    ASKED.join()
     subprocess.run(["echo", "a child"])
     if os.fork() == 0:
         print("a fork")
@@ -299,10 +427,57 @@ def test_long_lines_are_cut_and_odd_ones_are_text(worker: Worker) -> None:
     ]
 
 
+def test_threads_speak_for_whoever_has_started_them(worker: Worker) -> None:
+    start(worker, "threads")
+    finish(worker)
+    lines = [("warning", "begun here"), ("info", "in a thread"), ("stdout", "a timer"), ("stdout", "in a pool")]
+    assert said(worker) == [(step, *line) for step in ("step", None) for line in lines]
+
+
+def test_a_thread_that_could_not_be_started_can_be_started_later(worker: Worker) -> None:
+    start(worker, "refused")
+    finish(worker)
+    assert said(worker) == [(None, "stdout", "at last")]
+
+
+def test_a_thread_of_a_pool_is_not_for_ever_whose_work_has_started_it(worker: Worker) -> None:
+    start(worker, "lends")
+    finish(worker)
+    assert said(worker) == [(None, "stdout", "of the run")]
+
+
+def test_tasks_speak_for_whoever_has_started_them(worker: Worker) -> None:
+    start(worker, "tasks")
+    finish(worker)
+    words = ["gathered", "too", "a task", "to a thread", "in an executor"]
+    assert said(worker) == [(step, "info", word) for step in ("step", None) for word in words]
+
+
+def test_a_thread_that_outlives_its_run_has_nothing_more_to_say(worker: Worker) -> None:
+    start(worker, "outlives")
+    finish(worker)
+    start(worker, "follows", "another")
+    finish(worker)
+    assert (said(worker), said(worker, "another")) == ([], [(None, "stdout", "mine")])
+
+
+def test_logging_that_the_code_sets_up_is_as_it_says(worker: Worker) -> None:
+    start(worker, "configures")
+    finish(worker)
+    logged = [(line.source, line.logger, line.text) for line in worker.printed if line.logger is not None]
+    assert logged == [
+        ("info", "fanout.configures", "before"),
+        ("level 7", "loud", "between levels"),
+        ("critical", "new", "new"),
+        ("info", "fanout.configures", "after"),
+    ]
+
+
 def test_what_is_not_known_to_be_of_a_run_is_left_alone(worker: Worker) -> None:
     start(worker, "elsewhere")
     finish(worker)
-    assert said(worker) == [(None, "stdout", "here")]
+    texts = [text for _, _, text in said(worker)]
+    assert texts == ["from a run, in a thread of before", "and from there", "here"]
 
 
 def test_code_that_closes_what_it_has_not_opened_loses_only_its_log(tmp_path: Path) -> None:

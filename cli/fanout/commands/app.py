@@ -12,24 +12,25 @@ import typer
 from fanout.errors import FanoutError
 
 COMMANDS = {
-    "init": "Write a commented fanout.toml, and a first function.",
-    "check": "Load the code and say what is wrong or odd, for editors and CI.",
+    "init": "Write a project that runs: functions, an event, a test.",
+    "check": "Load the code and say what is wrong, for editors and CI.",
     "send": "Send events and wait for all that they cause.",
     "invoke": "Run one function by hand and print what it returns.",
     "runs": "List runs, or show one with its steps, attempts and errors.",
     "logs": "Show what a run has printed and logged, and follow it.",
     "events": "List events, or show one with its data and its runs.",
-    "trace": "Show all that an event caused: runs, their events and children.",
+    "trace": "Show all that an event caused: runs, events, children.",
     "replay": "Run failed runs again; steps that completed are not repeated.",
     "why": "Say what a run waits for, or what became of it.",
     "cancel": "End runs that go on or wait, and those that they have invoked.",
-    "stats": "Show how many runs there were, how long they took, and what failed.",
+    "stats": "Show how many runs there were, how long, and what failed.",
     "graph": "Show which events lead to which functions, and on.",
     "functions": "List functions, show one, or pause and resume them.",
     "cron": "Show schedules and their next ticks, or run them.",
-    "journal": "Show its size, check it, remove what is old, copy or export it.",
-    "dev": "Run everything, watch it live, and load the code again when it is saved.",
+    "journal": "Show its size, check it, prune it, copy it or export it.",
+    "dev": "Run everything, watch it live, and load code as you save it.",
     "serve": "Run engine, dashboard and event API, for real use.",
+    "completion": "Print the script that completes commands and ids in a shell.",
 }
 
 _hidden: tuple[str, ...] = ()

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fanout.client import Client
+from fanout.client import Connection
 from fanout.commands import report, text, waiting
 from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
@@ -31,7 +31,7 @@ def cancel(
         chosen = list(dict.fromkeys(_live(reader, id_) for id_ in runs))
     asked_at = text.now()
 
-    def put(client: Client) -> Watched:
+    def put(client: Connection) -> Watched:
         return Watched(request=client.request("cancel", {"runs": chosen}))
 
     waiting.put_and_ask(settings, put)

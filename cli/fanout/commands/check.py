@@ -16,8 +16,10 @@ from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
 from fanout.commands.text import count, printable
 from fanout.config import App, Config
+from fanout.config_tracing import sampling_of
 from fanout.core.mentions import Mentions, is_heard, mentions, unreached
 from fanout.engine.describing import Description, describe
+from fanout.errors import ConfigError
 from fanout.model import FunctionSpec
 from fanout.views.cron import ticks_after
 from fanout.views.function_words import cron_triggers, schedule_in_words, triggers_in_words
@@ -49,6 +51,7 @@ def check(
     functions = [spec for each in described for spec in each.functions]
     problems = [
         *_errors(described),
+        *_not_installed(settings),
         *_warnings(settings, functions, is_whole=all(not each.error for each in described)),
     ]
     if as_json:
@@ -63,6 +66,14 @@ def _errors(described: Sequence[Description]) -> Iterator[Problem]:
     for each in described:
         if each.error is not None:
             yield Problem(is_error=True, message=f"app `{each.app.id}`: {each.error.message}", hint=each.error.hint)
+
+
+def _not_installed(settings: Config) -> Iterator[Problem]:
+    """It need not be where the code is only checked."""
+    try:
+        sampling_of(settings)
+    except ConfigError as error:
+        yield Problem(message=error.message, hint=error.hint)
 
 
 def _warnings(settings: Config, functions: Sequence[FunctionSpec], *, is_whole: bool) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from fanout.client import Client
+from fanout.client import Connection
 from fanout.commands import report, text, waiting
 from fanout.commands.app import say
 from fanout.commands.options import ConfigPath, Json, Timeout
@@ -48,7 +48,7 @@ def trigger(
     settings = project(config)
     asked: list[_Asked] = []
 
-    def put(client: Client) -> Watched:
+    def put(client: Connection) -> Watched:
         # By now the journal knows what the code has: also if this process is the engine.
         with JournalReader(settings.journal, redact=settings.redact) as reader:
             functions = reader.functions()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 import typer
 
 from fanout.commands import event_page, report
 from fanout.commands.app import say
 from fanout.commands.options import ConfigPath, Json
 from fanout.commands.project import project
+from fanout.commands.text import printable
 from fanout.errors import UsageError
 from fanout.journal.received import EventFilter
 from fanout.journal.sqlite_reader import JournalReader
+from fanout.views import event_schemas
 from fanout.views import events as event_views
 from fanout.views.filters import moment
 
@@ -74,3 +77,23 @@ def show(
     event_page.print_page(report.console(), found, unheard_names)
     if found.runs:
         say(f"hint: `fanout trace {event_page.argument(found.listed.id)}` shows all that it has caused")
+
+
+@events_app.command(name="schema", help="What functions say that the data of an event has to be, as JSON Schema.")
+def schema(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The event's name.", show_default=False)],
+    as_json: Json = False,
+    config: ConfigPath = None,
+) -> None:
+    from fanout.commands import loading  # lazy: who only looks at the journal needs no engine
+
+    known = loading.functions_now(project(config))
+    found = event_schemas.expected([each.spec for each in known if each.is_present], name)
+    if as_json:
+        report.print_json(event_schemas.as_json(found))
+        return
+    print(msgspec.json.format(msgspec.json.encode(found.document), indent=2).decode())
+    for need in found.needed:
+        say(f"`{printable(need.function.id)}` needs it so: {printable(need.function.file)} line {need.function.line}")
+    for other in found.others:
+        say(f"`{printable(other.id)}` listens, too, and takes any data")

@@ -9,6 +9,7 @@ from fanout.commands import text
 from fanout.commands.columns import Column, labelled, print_table, runs_in_short
 from fanout.journal.functions import KnownFunction
 from fanout.journal.statistics import FunctionFigures
+from fanout.views import event_schemas
 from fanout.views.function_words import all_settings, triggers_in_words
 from fanout.views.functions import Figures
 
@@ -100,6 +101,9 @@ def _facts(known: KnownFunction) -> Iterator[_Fact]:
     yield "code", code, ""
     for trigger in triggers_in_words(spec):
         yield "started by", trigger, ""
+    for schema in spec.schemas:
+        of = "" if schema.event is None else f"{text.printable(schema.event)}: "
+        yield "event data", f"{of}{event_schemas.in_short(schema)}", ""
     if spec.steps:
         yield "steps", ", ".join(map(text.printable, spec.steps)), ""
 

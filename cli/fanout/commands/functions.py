@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fanout.client import Client
+from fanout.client import Connection
 from fanout.commands import function_page, loading, report, text, waiting
 from fanout.commands.app import say
 from fanout.commands.options import ConfigPath, Json
@@ -77,7 +77,7 @@ def _ask(kind: str, names: list[str], *, as_json: bool, config: str | None) -> N
     chosen = list(dict.fromkeys(names))
     _check(settings, chosen)
 
-    def put(client: Client) -> Watched:
+    def put(client: Connection) -> Watched:
         return Watched(request=client.request(kind, {"functions": chosen}))
 
     waiting.put_and_ask(settings, put)

@@ -8,7 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from fanout.client import Client
+from fanout.client import Connection
 from fanout.commands import report, waiting
 from fanout.commands.app import say
 from fanout.commands.inputs import DATA_HELP, event_with
@@ -45,12 +45,12 @@ def invoke(
     # What an event's data may be, an invocation's may be; its name is the engine's own affair.
     text = event_with("invoked", data).data
 
-    def put(client: Client) -> Watched:
+    def put(client: Connection) -> Watched:
         body = {"function": function, "data": msgspec.Raw(text.encode())}
         return Watched(request=client.request("invoke", body))
 
     if no_wait:
-        with Client(settings.journal) as client:
+        with Connection(settings.journal) as client:
             watched = put(client)
             has_engine = client.ring()
             if has_engine:

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import msgspec
 
-from fanout.client import Client
+from fanout.client import Connection
 from fanout.commands.app import say
 from fanout.commands.journal_pages import pruned_in_words
 from fanout.commands.text import now
@@ -43,7 +43,7 @@ def prune(config: Config, keep: Keep) -> Pruned:
 
 def _ask(config: Config, keep: Keep, request: int | None) -> tuple[int, Pruned | None]:
     """The request, and what has come of it, if an engine has seen to it."""
-    with Client(config.journal) as client:
+    with Connection(config.journal) as client:
         asked = client.request("prune", keep._asdict()) if request is None else request
         try:
             is_done = client.follow(Watched(request=asked), lambda progress: progress.is_over())

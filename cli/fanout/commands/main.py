@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,15 @@ def _run(arguments: list[str]) -> None:
 
         sys.stdout.write(f"fanout {__version__}\n")
         return
+    if "_FANOUT_COMPLETE" in os.environ or arguments[:1] == ["completion"]:
+        from fanout.commands import completing  # lazy: only shells ask this, at each start and each TAB
+
+        if "_FANOUT_COMPLETE" in os.environ:
+            completing.main(arguments, os.environ)
+            return
+        if arguments[1:] in [[shell] for shell in completing.SHELLS]:
+            completing.print_script(arguments[1])
+            return
     try:
         _start_early(arguments)
         from fanout.commands.app import run  # lazy: the workers are starting already

@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 import typer
 
-from fanout.client import Client
+from fanout.client import Connection
 from fanout.codec import decode_json
 from fanout.commands import filters, replay_plan, report, waiting
 from fanout.commands.app import say
@@ -137,7 +137,7 @@ def _replay(
     began: float,
     as_json: bool,
 ) -> None:
-    def put(client: Client) -> Watched:
+    def put(client: Connection) -> Watched:
         request = client.request("replay", wish.body(chosen))
         return Watched(request=request, replayed=tuple(chosen), after_run=last_run)
 

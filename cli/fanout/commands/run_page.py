@@ -160,7 +160,8 @@ def _facts(page: Page) -> Iterator[_Fact]:
         wait = text.duration(run.due_at - text.now())
         at_the_latest = " at the latest" if is_limit else ""
         yield _Fact("goes on", f"{text.clock(run.due_at)}{at_the_latest}, in {wait}", "yellow")
-    yield _Fact("attempts", f"{run.attempts} of {run.max_attempts}")
+    if run.attempts > 1:  # steps have attempts of their own, and say so
+        yield _Fact("attempts", f"{run.attempts} of {run.max_attempts}, of the code between steps")
     yield from _relatives(page)
     if page.log.lines:
         lines = text.count(page.log.lines + page.log.left_out, "line")

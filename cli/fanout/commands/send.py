@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fanout.client import Client, watched_events
+from fanout.client import Connection, watched_events
 from fanout.commands import heard, report
 from fanout.commands.app import say
 from fanout.commands.inputs import DATA_HELP, bytes_of, event_with
@@ -48,21 +48,21 @@ def send(
 ) -> None:
     began = time.monotonic()
     settings = project(config)
-    events = _read(files or [], name, data)
+    events, places = _read(files or [], name, data)
     accepted: list[AcceptedEvent] = []
 
     hearers: set[Hearer] = set()
 
-    def put(client: Client) -> Watched:
+    def put(client: Connection) -> Watched:
         # Those that begin to wait while the events are being stored may hear them as well.
         with JournalReader(settings.journal, redact=settings.redact) as reader:
             hearers.update(reader.hearers(events))
-            accepted.extend(client.append(events))
+            accepted.extend(client.append(events, places))
             hearers.update(reader.hearers(events))
         return watched_events(accepted)
 
     if no_wait:
-        with Client(settings.journal) as client:
+        with Connection(settings.journal) as client:
             put(client)
             _print_stored(accepted, has_engine=client.ring(), as_json=as_json)
         return
@@ -85,11 +85,12 @@ def send(
     raise typer.Exit(waiting.exit_code(waited, report.exit_code(family.counts)))
 
 
-def _read(files: Sequence[str], name: str | None, data: str | None) -> list[NewEvent]:
+def _read(files: Sequence[str], name: str | None, data: str | None) -> tuple[list[NewEvent], list[str]]:
+    """The events, and what messages call the place of each."""
     if name is not None:
         if files:
             raise UsageError("events come from files or from `--name`, not from both", hint="leave one of them out")
-        return [event_with(name, data)]
+        return [event_with(name, data)], ["`--data`"]
     if data is not None:
         raise UsageError("`--data` goes with `--name`", hint="as in `fanout send --name app/hello --data '{\"n\": 1}'`")
     if not files:
@@ -97,7 +98,12 @@ def _read(files: Sequence[str], name: str | None, data: str | None) -> list[NewE
             "there is no event to send",
             hint="name a file, `-` for stdin, or `--name app/hello --data '{}'`",
         )
-    events = [event for file in files for event in parse(bytes_of(file), "stdin" if file == "-" else file)]
+    events, places = [], []
+    for file in files:
+        source = "stdin" if file == "-" else file
+        found = parse(bytes_of(file), source)
+        events += found
+        places += [f"`{source}`"] if len(found) == 1 else [f"`{source}` event {n}" for n in range(1, len(found) + 1)]
     if not events:
         raise EventError("there is no event in what was given", hint='an event is `{"name": "app/hello", "data": {}}`')
     if len(events) > DEFAULT_LIMITS.request_events:
@@ -105,7 +111,7 @@ def _read(files: Sequence[str], name: str | None, data: str | None) -> list[NewE
             f"there are {len(events):,} events, at most {DEFAULT_LIMITS.request_events:,} can be sent at once",
             hint="send the files one after another",
         )
-    return events
+    return events, places
 
 
 def _print_stored(accepted: Sequence[AcceptedEvent], *, has_engine: bool, as_json: bool) -> None:

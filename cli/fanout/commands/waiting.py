@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from fanout.client import Client
+from fanout.client import Connection
 from fanout.commands.app import say
 from fanout.commands.loading import LoadWarnings, held_up
 from fanout.commands.main import take_early_engine
@@ -27,7 +27,7 @@ from fanout.views import waits
 
 _LEAST_PAUSE_S = 0.3
 
-Put = Callable[[Client], Watched]
+Put = Callable[[Connection], Watched]
 
 
 class Waited:
@@ -73,7 +73,7 @@ def _wait(config: Config, put: Put, waited: Waited, timeout_s: float | None, *, 
             with engine:
                 return _run(engine, put, watched, waited, remaining, is_quiet=is_quiet)
         waited.has_engine = True
-        with Client(config.journal) as client:
+        with Connection(config.journal) as client:
             watched = watched or put(client)
             if _follow(client, config, watched, waited, remaining, is_quiet=is_quiet):
                 return watched
@@ -96,7 +96,7 @@ def _run(
     own.load()
     if watched is None:
         _say_left_over(own.config)
-        with Client(own.config.journal) as client:
+        with Connection(own.config.journal) as client:
             watched = put(client)
     with LiveReport(own.config, watched, is_quiet=is_quiet) as live:
         own.pool.on_output = live.print_line
@@ -148,7 +148,7 @@ def put_and_ask(config: Config, put: Put) -> None:
             with engine:
                 _answer(engine, put, watched)
             return
-        with Client(config.journal) as client:
+        with Connection(config.journal) as client:
             watched = watched or put(client)
             if client.follow(watched, lambda progress: progress.is_over()):
                 return
@@ -159,7 +159,7 @@ def _answer(own: LocalEngine, put: Put, watched: Watched | None) -> None:
     own.config = msgspec.structs.replace(own.config, slots=0)
     own.pool.on_output = lambda line: say(printable(line))
     own.open(is_development=False, has_schedules=False)
-    with Client(own.config.journal) as client:
+    with Connection(own.config.journal) as client:
         asked = watched or put(client)
     try:
         own.load()
@@ -172,7 +172,7 @@ def _answer(own: LocalEngine, put: Put, watched: Watched | None) -> None:
 
 
 def _follow(
-    client: Client, config: Config, watched: Watched, waited: Waited, timeout_s: float | None, *, is_quiet: bool
+    client: Connection, config: Config, watched: Watched, waited: Waited, timeout_s: float | None, *, is_quiet: bool
 ) -> bool:
     """Follow the engine that runs. False if it has gone before the end.
 

@@ -80,7 +80,9 @@ def _change(name: str, old: Any, new: Any) -> Iterator[str]:
     label = _LABELS.get(name, name.replace("_", " "))
     if name in ("start_ms", "finish_ms", "step_ms"):
         old, new = (None if each is None else duration(each) for each in (old, new))
-    if name == "is_async":
+    if name == "schemas":
+        yield "no event schema any more" if not new else "other event schema" if old else "event schema"
+    elif name == "is_async":
         yield "async now" if new else "plain now"
     elif name == "concurrency" and len(old) <= 1 and len(new) <= 1:
         yield from _difference(label, old[0] if old else None, new[0] if new else None)

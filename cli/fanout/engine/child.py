@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from fanout.protocol import OUT_OF_MEMORY
 
-_EXIT_PATIENCE_S = 0.2
+EXIT_PATIENCE_S = 0.2
 
 
 def start(python: str, connection: int, output: int, printed: int) -> int:
@@ -32,9 +32,9 @@ def start(python: str, connection: int, output: int, printed: int) -> int:
     )
 
 
-def reap(pid: int) -> tuple[int, resource.struct_rusage]:
+def reap(pid: int, patience_s: float = EXIT_PATIENCE_S) -> tuple[int, resource.struct_rusage]:
     """The status of a process that is ending; one that does not end is killed."""
-    patience = time.monotonic() + _EXIT_PATIENCE_S
+    patience = time.monotonic() + patience_s
     while True:
         reaped, status, usage = os.wait4(pid, os.WNOHANG)
         if reaped:

@@ -6,6 +6,7 @@ The workers are started before anything else is imported: they take the longest.
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import time
 from collections.abc import Callable, Collection
@@ -19,13 +20,15 @@ from fanout.config import Config
 from fanout.engine.lock import EngineLock
 from fanout.engine.pool import Codebase, LocalPool
 from fanout.errors import JournalError
-from fanout.protocol import Load
+from fanout.protocol import Load, Traced
 
 if TYPE_CHECKING:
+    from fanout.core.sampling import Sampling
     from fanout.engine.doorbell import Doorbell
     from fanout.engine.loop import Engine
     from fanout.engine.reloads import Reloaded
     from fanout.engine.settings import Settings
+    from fanout.engine.tracer import Tracer
     from fanout.journal.logs import Logs
     from fanout.journal.sqlite import SqliteJournal
 
@@ -34,6 +37,8 @@ GRACE_S = 5.0
 LONG_WAIT_MS = 30_000
 """A command does not sit out waits that are longer."""
 _FIRST_WORKERS = 2
+_TRACED_PATIENCE_S = 2.0
+"""A worker may have spans to export before it exits."""
 
 
 class Ending(Enum):
@@ -50,8 +55,24 @@ class _Kind(NamedTuple):
     has_reloads: bool = False
 
 
-def _codebases(config: Config) -> dict[str, Codebase]:
-    return {app.id: Codebase(app.python, Load(str(app.root), app.functions, config.slots)) for app in config.apps}
+def _codebases(config: Config, sampling: Sampling | None) -> dict[str, Codebase]:
+    return {
+        app.id: Codebase(
+            app.python,
+            Load(
+                str(app.root),
+                app.functions,
+                config.slots,
+                None if sampling is None else Traced(app.id, sampling, config.redact),
+            ),
+        )
+        for app in config.apps
+    }
+
+
+def _has_traces(config: Config) -> bool:
+    """Whether anything is said of traces at all."""
+    return config.otel is not None or any(name.startswith("OTEL_") for name in os.environ)
 
 
 class LocalEngine:
@@ -62,14 +83,22 @@ class LocalEngine:
 
         Raises:
             JournalBusyError: another engine has the journal.
+            ConfigError: what the settings ask for is not installed.
         """
+        self._sampling: Sampling | None = None
+        if _has_traces(config):
+            from fanout.config_tracing import sampling_of  # lazy: few have them
+
+            self._sampling = sampling_of(config)
         self.config = config
         self._said = config
         """What fanout.toml says, also where that takes effect at the next start."""
         self._lock = EngineLock(config.journal)
         self.began_ns = time.time_ns()
         """No worker has loaded anything before."""
-        self.pool = LocalPool(_codebases(config))
+        self.pool = LocalPool(_codebases(config, self._sampling))
+        if self._sampling is not None:
+            self.pool.patience_s = _TRACED_PATIENCE_S
         self._hide(config.redact)
         for app in config.apps:
             for _ in range(min(_FIRST_WORKERS, config.processes) if len(config.apps) == 1 else 1):
@@ -78,6 +107,7 @@ class LocalEngine:
         self._logs: Logs | None = None
         self._bell: Doorbell | None = None
         self._engine: Engine | None = None
+        self._tracer: Tracer | None = None
         self._interrupts = 0
         self.stopped_by: int | None = None
         self.on_stopping: Callable[[int], None] = lambda _runs: None
@@ -137,10 +167,26 @@ class LocalEngine:
                 forget=self._logs.forget,
             )
         engine.on_reloaded = lambda reloaded: self.on_reloaded(reloaded)  # noqa: PLW0108 - who is called changes
+        if _has_traces(self.config):
+            self._trace(engine)
         # What is loaded stays: the collector need not look at it again, and rarely at the rest.
         gc.freeze()
         gc.set_threshold(100_000, 50, 50)
         return engine
+
+    def _trace(self, engine: Engine) -> None:
+        from fanout.config_tracing import warning  # lazy: few have traces
+        from fanout.engine.tracer import Tracer
+
+        def say(line: str) -> None:
+            self.pool.on_output(line)
+
+        said = warning(self.config)
+        if said is not None and self._kind.has_schedules:  # Not with each command that runs the engine itself.
+            say(f"warning: {said}")
+        if self._sampling is not None:
+            self._tracer = Tracer(self.config.path, say)
+            engine.on_ended = self._tracer.committed
 
     def _settings(self) -> Settings:
         from fanout.core.retention import keep_for  # lazy: as above
@@ -154,6 +200,7 @@ class LocalEngine:
             has_prefixes=config.has_prefixes,
             has_schedules=kind.has_schedules,
             has_reloads=kind.has_reloads,
+            sampling=self._sampling,
             park_ms=round(config.park * 1000),
             keep=keep_for(config.keep_completed, config.keep_failed),
             retry_delay_ms=None if delay is None else round(delay * 1000),
@@ -169,11 +216,14 @@ class LocalEngine:
 
         before, self._said = self._said, config
         self.config = reloads.with_what_stays(self.config, config)
-        self.pool.have(_codebases(self.config))
+        self.pool.have(_codebases(self.config, self._sampling))
         self._hide(config.redact)
-        self.engine.reload(
-            self._settings(), [app.id for app in self.config.apps], sorted(reloads.concerned(before, config, changed))
-        )
+        apps = [app.id for app in self.config.apps]
+        concerned = reloads.concerned(before, config, changed)
+        if self._tracer is not None and before.redact != config.redact:
+            self._tracer.have_new_settings()
+            concerned = set(apps)  # Their workers export what the code itself traces.
+        self.engine.reload(self._settings(), apps, sorted(concerned))
         said = reloads.settings_changed(before, config)
         if said is not None:
             self.on_reloaded(said)
@@ -287,6 +337,8 @@ class LocalEngine:
             with suppress(JournalError):  # What it has committed it has.
                 self._journal.close()
         self._lock.release()
+        if self._tracer is not None:  # Another engine may begin while the last traces are told.
+            self._tracer.close()
 
 
 class _Signals:

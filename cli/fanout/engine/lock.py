@@ -41,7 +41,10 @@ class EngineLock:
             journal.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(_path(journal), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise JournalError(f"the journal `{journal}` can't be locked: {error.strerror}") from None
+            raise JournalError(
+                f"the journal `{journal}` can't be locked: {error.strerror}",
+                hint="`[journal] path` in `fanout.toml` puts it where it can be written",
+            ) from None
         if not self._take():
             os.close(self._file)
             held_by = holder(journal)

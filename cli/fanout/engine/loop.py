@@ -90,6 +90,7 @@ class Engine:
             self._timers,
             event=self._event,
             admit=lambda *event, is_echo: self._admission.admit(*event, is_echo=is_echo),
+            sampling=settings.sampling,
         )
         self._admission: Admission = Admission(journal, self._timers, self._runs)
         self._waits = Waits(journal, self._roster, self._timers, self._runs, self._admission)
@@ -122,6 +123,8 @@ class Engine:
         self._has_news = True
         self.on_commit: Callable[[Writes], None] | None = None
         """Called with what has just become durable."""
+        self.on_ended: Callable[[Writes], None] | None = None
+        """Called with writes by which runs have ended, once those are durable."""
         self.on_reloaded: Callable[[Reloaded], None] = lambda _reloaded: None
         """Called with what has come of a reload, also of the first start if the code can't be loaded."""
         self.is_stopping = False
@@ -345,6 +348,8 @@ class Engine:
         if any(event.key is None for event in writes.events):
             self._has_news = True  # Steps have sent them, and they are to be routed.
         ended = writes.ended or writes.cancelled or writes.skipped
+        if self.on_ended is not None and (ended or writes.runs):
+            self.on_ended(writes)
         if ended or writes.parked or writes.handled or writes.noted or writes.retried:
             self._bell.tell_followers()
 

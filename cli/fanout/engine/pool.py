@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from fanout.engine.child import explain, reap, start
+from fanout.engine.child import EXIT_PATIENCE_S, explain, reap, start
 from fanout.engine.printed import Listener, Printed
 from fanout.protocol import (
     FrameError,
@@ -123,6 +123,8 @@ class LocalPool:
         """What becomes of whatever workers print before anybody gets to see it."""
         self.on_printed: Listener = lambda _lines: None
         """Called with what functions have printed and logged, before `wait` returns what those said afterwards."""
+        self.patience_s = EXIT_PATIENCE_S
+        """How long workers may take to exit when all are to."""
         self._printed: list[Logged] = []
         self._codebases = codebases
         self._app_of: dict[int, str] = {}
@@ -284,9 +286,11 @@ class LocalPool:
             line, worker.output = worker.output, b""
             self._tell_output(worker, line)
 
-    def _bury(self, worker: _Worker, arrivals: list[Arrival], reason: str = "") -> None:
+    def _bury(
+        self, worker: _Worker, arrivals: list[Arrival], reason: str = "", patience_s: float = EXIT_PATIENCE_S
+    ) -> None:
         """Read what it still said, reap it, end what it started, and say why it is gone."""
-        status, usage = reap(worker.pid)
+        status, usage = reap(worker.pid, patience_s)
         del self._workers[worker.number]
         if not reason:
             self._read_rest(worker, arrivals)
@@ -332,8 +336,9 @@ class LocalPool:
             self.send(worker.number, [ShutDown()])
             with suppress(OSError):
                 worker.socket.shutdown(socket.SHUT_WR)
+        until = time.monotonic() + self.patience_s
         for worker in list(self._workers.values()):
-            self._bury(worker, [])
+            self._bury(worker, [], patience_s=max(EXIT_PATIENCE_S, until - time.monotonic()))
         self._tell_printed()
         self._selector.close()
 

@@ -43,7 +43,8 @@ def concerned(before: Config, after: Config, changed: Collection[Path]) -> set[s
 def settings_changed(before: Config, after: Config) -> Reloaded | None:
     """What the settings that belong to no app say now; None if they are what they were."""
     words = tuple(_words(before, after))
-    hint = None if before.journal == after.journal else "`[journal] path` takes effect at the next start"
+    later = [name for name, old, new in _later(before, after) if old != new]
+    hint = f"{' and '.join(later)} take{'s' if len(later) == 1 else ''} effect at the next start" if later else None
     if not words and hint is None:
         return None
     return Reloaded("", changes=(Change(CHANGED, SETTINGS, words),) if words else (), hint=hint)
@@ -53,7 +54,12 @@ def with_what_stays(before: Config, after: Config) -> Config:
     """The settings from now on: what can't change while an engine runs stays as it was."""
     import msgspec  # lazy: where it is needed, it is there already
 
-    return msgspec.structs.replace(after, journal=before.journal)
+    return msgspec.structs.replace(after, journal=before.journal, otel=before.otel)
+
+
+def _later(before: Config, after: Config) -> Iterator[tuple[str, object, object]]:
+    yield "`[journal] path`", before.journal, after.journal
+    yield "`[otel] enabled`", before.otel, after.otel
 
 
 def _words(before: Config, after: Config) -> Iterator[str]:

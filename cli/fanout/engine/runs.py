@@ -11,6 +11,8 @@ from fanout.core import flow
 from fanout.core.paths import value_at
 from fanout.core.places import TICKS
 from fanout.core.routing import Routes
+from fanout.core.sampling import Sampling
+from fanout.core.trace_ids import attempt_span, origin_of, run_span, traceparent, with_parent
 from fanout.engine.keys import partition_of, singleton_of, value_of
 from fanout.engine.queue import ReadyQueue
 from fanout.engine.roster import Active, Roster
@@ -74,6 +76,7 @@ class Runs:
         *,
         event: Callable[[int], StoredEvent],
         admit: Admit,
+        sampling: Sampling | None = None,
     ) -> None:
         self._journal = journal
         self._roster = roster
@@ -81,6 +84,7 @@ class Runs:
         self._timers = timers
         self._event = event
         self._admit = admit
+        self._sampling = sampling
         self._new_id = UlidFactory()
         self._last_run_key = journal.last_run_key()
         self._first_event_key = journal.first_event_key()
@@ -212,12 +216,20 @@ class Runs:
             self.awaited.add(each.event)
 
     def announce(
-        self, tick: Tick, name: str, data: str, origin: int | None, now: int, *, ts: int | None = None
+        self,
+        tick: Tick,
+        name: str,
+        data: str,
+        origin: int | None,
+        now: int,
+        *,
+        ts: int | None = None,
+        user: str | None = None,
     ) -> StoredEvent:
         """An event of the engine's own."""
         self._first_event_key -= 1
         event = StoredEvent(
-            self._first_event_key, self._new_id(now), False, name, now if ts is None else ts, data, None, None, now
+            self._first_event_key, self._new_id(now), False, name, now if ts is None else ts, data, user, None, now
         )
         tick.writes.events.append(EventRow(*event, origin))
         tick.events[event.key] = event
@@ -227,8 +239,11 @@ class Runs:
         self, tick: Tick, spec: FunctionSpec, data: str, origin: int | None, now: int, parent: Parent | None = None
     ) -> int:
         """A run of this function with this data, which somebody asked for by name. Its key."""
-        event = self.announce(tick, INVOKED, data, origin, now)
         active = None if origin is None else self._roster.by_run.get(origin)
+        user = None
+        if self._sampling is not None and active is not None and parent is not None:
+            user = self._place(tick, active.run, attempt_span(active.run.id, parent.step, 0), self._sampling)
+        event = self.announce(tick, INVOKED, data, origin, now, user=user)
         is_echo = active is not None and active.run.is_echo
         key = self.new(tick, spec, event, now, parent=parent, is_echo=is_echo)
         if not is_echo:
@@ -349,12 +364,19 @@ class Runs:
             return
         event = self.event_of(tick, run.event)
         data = _ending(run, event, state, output, failure)
+        user = None if self._sampling is None else self._place(tick, run, run_span(run.id), self._sampling)
         for name in heard:
-            announced = self.announce(tick, name, data, run.key, now)
+            announced = self.announce(tick, name, data, run.key, now, user=user)
             handler = on_failure if name == FAILED else None
             if handler is not None:
                 self.new(tick, handler, announced, now, is_echo=True)
             self.spread(tick, announced, now, but=None if handler is None else handler.id)
+
+    def _place(self, tick: Tick, run: QueuedRun, span: int, sampling: Sampling) -> str:
+        """What an event says of this span of the run, in which it is sent."""
+        event = self.event_of(tick, run.event)
+        origin = origin_of(event.id, event.ts, event.user, sampling)
+        return with_parent(None, traceparent(origin, span), origin.state)
 
 
 def deadline_of(spec: FunctionSpec, queued_at: int) -> int | None:

@@ -8,15 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from fanout.core.event_schemas import EventSchemas
 from fanout.ids import UlidFactory
 from fanout.journal import DUPLICATE_WINDOW_MS
 from fanout.journal.appender import AcceptedEvent
 from fanout.journal.sqlite_connection import readable_errors
 from fanout.journal.sqlite_file import MIGRATIONS, JournalFile
+from fanout.model import FunctionSpec
 
 if TYPE_CHECKING:
     from fanout.events import NewEvent
 
+# Most functions have none, and need not be decoded: within a text quotes are written otherwise.
+_SPECS_WITH_SCHEMAS = (
+    """SELECT spec FROM function WHERE is_present = 1 AND instr(spec, '"schemas":[{') > 0 ORDER BY id"""
+)
 INSERT_EVENT = "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -27,6 +33,21 @@ class SqliteAppender(JournalFile):
         """Open it; see `JournalFile`."""
         super().__init__(path, migrations=migrations)
         self._new_id = UlidFactory()
+        self._schemas: tuple[object, list[str], EventSchemas] | None = None
+        """What functions say of events, of which texts that was read, and at which version of the data."""
+
+    def event_schemas(self) -> EventSchemas:
+        with readable_errors(self._path):
+            version = self._scalar("PRAGMA data_version")
+            if self._schemas is not None and self._schemas[0] == version:
+                return self._schemas[2]
+            texts = [text for (text,) in self._execute(_SPECS_WITH_SCHEMAS)]
+        if self._schemas is not None and self._schemas[1] == texts:
+            schemas = self._schemas[2]
+        else:
+            schemas = EventSchemas(msgspec.json.decode(text, type=FunctionSpec) for text in texts)
+        self._schemas = version, texts, schemas
+        return schemas
 
     def append_events(self, events: Sequence[NewEvent], now: int) -> list[AcceptedEvent]:
         self.check_place()

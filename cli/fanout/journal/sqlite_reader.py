@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import apsw
 import msgspec
 
-from fanout.errors import JournalError, NotFoundError, UsageError
+from fanout.errors import NotFoundError, UsageError
 from fanout.journal import sqlite_ids
 from fanout.journal.filters import EVERY_RUN, RunFilter
-from fanout.journal.sqlite_connection import check_version, damaged, open_connection, readable_errors
-from fanout.journal.sqlite_file import MIGRATIONS
+from fanout.journal.sqlite_connection import damaged
+from fanout.journal.sqlite_read_only import ReadOnlyJournal
 from fanout.journal.sqlite_rows import made_run, select_runs, with_steps
 from fanout.model import FailedAttempt, Failure, Run, RunState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Sequence
 
     from fanout.core.graph import Seen
     from fanout.core.replays import RecordedSteps
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
         sqlite_metrics,
         sqlite_received,
         sqlite_statistics,
+        sqlite_traced,
     )
     from fanout.journal.appender import AcceptedEvent
     from fanout.journal.awaited import Awaited, AwaitedEvent, Relatives
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from fanout.journal.metrics import Metrics
     from fanout.journal.received import EventFilter, FullEvent, ListedEvent
     from fanout.journal.statistics import Activity, FunctionFigures, Statistics
+    from fanout.journal.traced import TracedRun
 else:
 
     class _Lazily:
@@ -57,60 +57,18 @@ else:
     redacted, sqlite_awaited, sqlite_family, sqlite_filters, sqlite_functions = map(
         _Lazily, ("redacted", "sqlite_awaited", "sqlite_family", "sqlite_filters", "sqlite_functions")
     )
-    sqlite_heard, sqlite_links, sqlite_metrics, sqlite_received, sqlite_statistics = map(
-        _Lazily, ("sqlite_heard", "sqlite_links", "sqlite_metrics", "sqlite_received", "sqlite_statistics")
+    sqlite_heard, sqlite_links, sqlite_metrics, sqlite_received = map(
+        _Lazily, ("sqlite_heard", "sqlite_links", "sqlite_metrics", "sqlite_received")
     )
+    sqlite_statistics, sqlite_traced = map(_Lazily, ("sqlite_statistics", "sqlite_traced"))
 
 _Found = TypeVar("_Found")
 
 _MOST_LEVELS_ABOVE = 12
 
 
-class JournalReader:
+class JournalReader(ReadOnlyJournal):
     """A journal open for reading; use it in a `with`."""
-
-    def __init__(self, path: Path, *, redact: tuple[str, ...] = ()) -> None:
-        """Open it. What stands under the keys `redact` is not told, wherever it is read by people.
-
-        Raises:
-            NotFoundError: there is no journal yet.
-            JournalError: it can't be read, or was written by a newer fanout.
-        """
-        if not path.exists():
-            raise NotFoundError(f"there is no journal at `{path}` yet", hint="send an event first: `fanout send FILE`")
-        self.path = path
-        self.redact = redact
-        self._connection = open_connection(path, apsw.SQLITE_OPEN_READONLY)
-        try:
-            self._check_version()
-        except BaseException:
-            self._connection.close()
-            raise
-
-    def _check_version(self) -> None:
-        version = self._all("PRAGMA user_version")[0][0]
-        check_version(self.path, version, len(MIGRATIONS))
-        if version < len(MIGRATIONS):
-            raise JournalError(
-                f"the journal `{self.path}` is from an older fanout", hint="any `fanout send` brings it up to date"
-            )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, _type: object = None, error: object = None, _trace: object = None) -> None:
-        self._connection.close()
-        if isinstance(error, Exception):
-            with readable_errors(self.path):
-                raise error
-
-    def _all(self, sql: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        with readable_errors(self.path):
-            return self._connection.execute(sql, tuple(bindings)).fetchall()
-
-    def _each(self, sql: str, bindings: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
-        with readable_errors(self.path):
-            yield from self._connection.execute(sql, tuple(bindings))
 
     def _shown(self, found: _Found) -> _Found:
         return redacted.shown(self.redact, found) if self.redact else found
@@ -294,6 +252,9 @@ class JournalReader:
         found = [FailedAttempt(step, number, began, at, Failure(*rest)) for step, number, began, at, *rest in rows]
         return self._shown(found)
 
+    def traced_runs(self, keys: Sequence[int]) -> list[TracedRun]:
+        return sqlite_traced.traced(self._all, keys)
+
     def waiting_for_code(self, functions: Iterable[str]) -> dict[str, int]:
         """How many runs wait for each of these functions."""
         return {
@@ -386,6 +347,9 @@ class JournalReader:
     def function_figures(self, most: int) -> tuple[FunctionFigures, ...]:
         """What the newest `most` runs come to, by function."""
         return sqlite_statistics.function_figures(self._all, self._each, most)
+
+    def function_figures_since(self, since: int) -> tuple[FunctionFigures, ...]:
+        return sqlite_statistics.function_figures_since(self._all, self._each, since)
 
     def activity(self, since: int, slice_ms: int, number: int) -> dict[str, Activity]:
         return sqlite_statistics.activity(self._all, since, slice_ms, number)

@@ -122,6 +122,14 @@ def function_figures(query: Query, each: Each, most: int) -> tuple[FunctionFigur
     return _figures(query, query(_COUNTS, (first, 0, None, 0, 2**62)), _times(each, first, None))
 
 
+def function_figures_since(query: Query, each: Each, since: int) -> tuple[FunctionFigures, ...]:
+    """As in the statistics, without what takes longest there."""
+    first = first_key(query, "run", since)
+    groups = query(_COUNTS, (first, since, None, 0, 2**62))
+    newest = query(_NEWEST, (first, since, None, MOST_TIMED))[0][0]
+    return _figures(query, groups, _times(each, newest, None))
+
+
 def _throughput(groups: Sequence[tuple[Any, ...]], empty: Throughput) -> Throughput:
     runs, failed = list(empty.runs), list(empty.failed)
     for _, state, place, count, *_ in groups:

@@ -26,15 +26,17 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'fanout.testing' has no attribute {name!r}")
-    from importlib import import_module  # lazy: see the module's docstring
+if not TYPE_CHECKING:  # or else a type checker takes any name for one of ours
 
-    value = getattr(import_module(home), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> object:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'fanout.testing' has no attribute {name!r}")
+        from importlib import import_module  # lazy: see the module's docstring
+
+        value = getattr(import_module(home), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

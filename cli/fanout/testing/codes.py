@@ -20,7 +20,7 @@ from fanout.errors import UsageError
 from fanout.model import FunctionSpec
 from fanout.testing.stubs import outcome_of
 from fanout.worker.context import Context
-from fanout.worker.registry import Registered, collect, load, values_of
+from fanout.worker.registry import Registered, collect, load, typed, values_of
 from fanout.worker.step_names import step_names
 
 Code = Mapping[str, Registered]
@@ -39,7 +39,7 @@ def one(function: Function) -> Registered:
         if not isinstance(function, FunctionType):
             raise UsageError(f"{function!r} is no function of fanout", hint="give one that has `@fanout.function(...)`")
         spec = _undeclared(function)
-    return Registered(spec if spec.on_failure is None else msgspec.structs.replace(spec, on_failure=None), function)
+    return typed(spec if spec.on_failure is None else msgspec.structs.replace(spec, on_failure=None), function)
 
 
 @lru_cache(maxsize=64)

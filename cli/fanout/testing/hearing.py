@@ -8,12 +8,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TextIO
 
 from msgspec.structs import replace
 
 from fanout.protocol import Logged
-from fanout.worker import capture
+from fanout.worker import capture, threads
 
 
 class _Heard:
@@ -70,6 +71,8 @@ class _Streams:
             if not self._is_logging_heard:
                 self._is_logging_heard = True
                 capture.hear_logging()
+                threads.carried.append(lambda: partial(_here.set, _here.get()))
+                threads.follow()
             root = logging.getLogger()
             self._has_level = root.level == logging.WARNING
             if self._has_level:

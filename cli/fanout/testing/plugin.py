@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from fanout.testing import Project, Result
 
 
 @pytest.fixture(scope="session")
-def fanout_run() -> Callable[..., Result]:
+def fanout_run() -> Callable[..., Result[Any]]:
     """`fanout.testing.run`: one function alone, to its end. It keeps nothing, so fixtures of any scope may use it."""
     from fanout.testing import run  # lazy: see the module's docstring
 
@@ -20,7 +22,7 @@ def fanout_run() -> Callable[..., Result]:
 
 
 @pytest.fixture(scope="session")
-def fanout_project() -> Callable[..., Project]:
+def fanout_project() -> type[Project]:
     """Makes a `fanout.testing.Project` each time it is called, which shares nothing with others.
 
     So fixtures of any scope may use it. Without arguments it is the project of the nearest `fanout.toml`.

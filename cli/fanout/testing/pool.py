@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from fanout import __version__
+from fanout.core.event_schemas import EventSchemas
 from fanout.engine.pool import Arrival
 from fanout.model import Failure
 from fanout.protocol import (
@@ -104,6 +105,7 @@ class InProcessPool:
         self._desks = [Desk(Link(number, self), clock) for number in range(len(codes))]
         for number, code in enumerate(codes.values()):
             specs = tuple(each.spec for each in code.values())
+            self._desks[number].schemas = EventSchemas(specs)
             self.arrivals.append((number, Described(specs, __version__)))
 
     # What the engine asks.

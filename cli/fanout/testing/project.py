@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import finalize
 
 from fanout.declare import spec_of
@@ -13,11 +13,14 @@ from fanout.model import Event, FunctionSpec
 from fanout.testing import codes
 from fanout.testing.clock import Clock, Moment, Span, milliseconds, span_ms
 from fanout.testing.codes import Source
-from fanout.testing.given import EventLike, new_event, new_events
+from fanout.testing.given import EventLike, new_event, new_events, plain
 from fanout.testing.nearest import nearest
-from fanout.testing.results import Result, result_of
+from fanout.testing.results import Result
 from fanout.testing.stage import Stage
 from fanout.testing.stubs import Stubs
+
+if TYPE_CHECKING:
+    from fanout.worker.signatures import Function, OutputT, Shape
 
 Target = Callable[..., Any] | str
 """A function, or the id of one."""
@@ -64,9 +67,9 @@ class Project:
         stage.crash_after |= {crash_after} if isinstance(crash_after, str) else set(crash_after)
         finalize(self, stage.close).atexit = False
         self._ids = {
-            spec.in_app(app, has_prefix=has_prefixes).id: spec
+            each.spec.in_app(app, has_prefix=has_prefixes).id: each.spec
             for app, code in self._codes.items()
-            for spec, _ in code.values()
+            for each in code.values()
         }
         if steps:
             self._check_names(list(steps), list(self._ids.values()))
@@ -88,7 +91,7 @@ class Project:
 
     # What happens.
 
-    def send(self, *events: EventLike | str, data: Mapping[str, Any] | None = None) -> list[Result]:
+    def send(self, *events: EventLike | str, data: Shape | None = None) -> list[Result[Any]]:
         """Send events, and let everything that they start go on until it waits, or is over.
 
         Returns:
@@ -103,21 +106,23 @@ class Project:
         self._stage.settle()
         return self._results(self._stage.journal.run_keys()[before:])
 
-    def invoke(self, function: Target, data: Mapping[str, Any] | None = None) -> Result:
+    def invoke(self, function: Function[Any, OutputT] | str, data: Shape | None = None) -> Result[OutputT]:
         """Start a function by its name, as `fanout invoke` does."""
-        return self._asked("invoke", function=self._id_of(function), data=dict(data or {}))
+        return self._asked("invoke", function=self._id_of(function), data=plain(data))
 
-    def tick(self, function: Target) -> Result:
+    def tick(self, function: Function[Any, OutputT] | str) -> Result[OutputT]:
         """Start a function as its schedule would now, as `fanout cron trigger` does."""
         return self._asked("tick", function=self._id_of(function), at=None)
 
-    def cancel(self, run: Result) -> Result:
+    def cancel(self, run: Result[OutputT]) -> Result[OutputT]:
         """Cancel a run and what it has invoked."""
         self._stage.request("cancel", runs=[run.key])
         self._stage.settle()
         return self.again(run)
 
-    def replay(self, run: Result, *, from_start: bool = False, from_step: str | None = None) -> Result:
+    def replay(
+        self, run: Result[OutputT], *, from_start: bool = False, from_step: str | None = None
+    ) -> Result[OutputT]:
         """A new run from an old one, with the steps that it has completed."""
         before = len(self._stage.journal.run_keys())
         self._stage.request("replay", runs=[run.key], again=True, from_start=from_start, from_step=from_step)
@@ -149,7 +154,7 @@ class Project:
         """Let time pass until then."""
         self._stage.advance_to(milliseconds(moment))
 
-    def finish(self, most: Span = "366 days") -> list[Result]:
+    def finish(self, most: Span = "366 days") -> list[Result[Any]]:
         """Let time pass until all runs are over, but no longer than that.
 
         Returns:
@@ -166,21 +171,21 @@ class Project:
     # What there is.
 
     @property
-    def runs(self) -> list[Result]:
+    def runs(self) -> list[Result[Any]]:
         """All runs, in the order in which they were made."""
         return self._results(self._stage.journal.run_keys())
 
     @property
-    def events(self) -> list[Event]:
+    def events(self) -> list[Event[Any]]:
         """All events, sent and sent by steps, and those of fanout's own that somebody listens to."""
         return [each.event for each in self._stage.journal.received()]
 
-    def runs_of(self, function: Target) -> list[Result]:
+    def runs_of(self, function: Function[Any, OutputT] | str) -> list[Result[OutputT]]:
         """The runs of this function, in the order in which they were made."""
         id_ = self._id_of(function)
         return [run for run in self.runs if run.function == id_]
 
-    def run(self, function: Target) -> Result:
+    def run(self, function: Function[Any, OutputT] | str) -> Result[OutputT]:
         """The only run of this function.
 
         Raises:
@@ -194,20 +199,20 @@ class Project:
             )
         return found[0]
 
-    def again(self, run: Result) -> Result:
+    def again(self, run: Result[OutputT]) -> Result[OutputT]:
         """What has become of this run until now."""
-        return result_of(self._stage.journal, self._stage.hearing, run.key)
+        return self._stage.result(run.key)
 
-    def _asked(self, kind: str, **body: Any) -> Result:
+    def _asked(self, kind: str, **body: Any) -> Result[Any]:
         request = self._stage.request(kind, **body)
         self._stage.settle()
         key = self._stage.journal.request_answer(request)
         if key is None:
             raise UsageError(f"`{body['function']}` has no run for that", hint="has it a schedule? one run a tick")
-        return result_of(self._stage.journal, self._stage.hearing, key)
+        return self._stage.result(key)
 
-    def _results(self, keys: Sequence[int]) -> list[Result]:
-        return [result_of(self._stage.journal, self._stage.hearing, key) for key in keys]
+    def _results(self, keys: Sequence[int]) -> list[Result[Any]]:
+        return [self._stage.result(key) for key in keys]
 
     def _id_of(self, function: Target) -> str:
         if not isinstance(function, str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 import msgspec
 
@@ -16,17 +16,20 @@ from fanout.testing import codes, warm
 from fanout.testing.clock import Clock, Moment, Span, milliseconds, span_ms
 from fanout.testing.given import EventLike, new_event, new_events
 from fanout.testing.nearest import nearest
-from fanout.testing.results import Result, result_of
+from fanout.testing.results import OutputT_co, Result
 from fanout.testing.stage import Stage
 from fanout.testing.stubs import Stubs
 from fanout.worker.registry import Registered
+
+if TYPE_CHECKING:
+    from fanout.worker.signatures import Function, OutputT, Shape
 
 _NO_FUNCTION = "there is no function"
 INVOKED = "fanout/function.invoked"
 Beside = Mapping[str, object] | Iterable[Callable[..., Any]]
 
 
-class Running:
+class Running(Generic[OutputT_co]):
     """A run of one function that the test moves on. Use it in a `with`.
 
     ```python
@@ -42,10 +45,10 @@ class Running:
 
     def __init__(
         self,
-        function: Callable[..., Any],
-        event: EventLike | Sequence[EventLike] | None = None,
+        function: Function[Any, OutputT_co],
+        event: EventLike | str | Sequence[EventLike] | None = None,
         *,
-        data: Mapping[str, Any] | None = None,
+        data: Shape | None = None,
         steps: Mapping[str, object] | None = None,
         functions: Beside = (),
         crash_after: str | Iterable[str] = (),
@@ -110,17 +113,18 @@ class Running:
     # What the test does.
 
     @property
-    def result(self) -> Result:
+    def result(self) -> Result[OutputT_co]:
         """What has become of it until now."""
-        result = result_of(self._stage.journal, self._stage.hearing, self._key)
+        result = self._stage.result(self._key)
         self._check(result)
         return result
 
     @property
     def is_over(self) -> bool:
+        """Whether nothing of it goes on any more."""
         return self._stage.journal.is_over(self._key)
 
-    def send(self, event: EventLike | str, data: Mapping[str, Any] | None = None) -> None:
+    def send(self, event: EventLike | str, data: Shape | None = None) -> None:
         """Send it an event, and let it go on as far as it then can."""
         self._stage.send([new_event(event, data)])
         self._stage.settle()
@@ -137,7 +141,7 @@ class Running:
         """The worker and the engine are killed, and started again; nothing that is recorded is lost."""
         self._stage.crash()
 
-    def finish(self, events: Sequence[EventLike] = ()) -> Result:
+    def finish(self, events: Sequence[EventLike] = ()) -> Result[OutputT_co]:
         """Take it to its end, however long that takes. Each of the events is sent as soon as the run waits for it."""
         coming = new_events(events)
         while not self.is_over:
@@ -169,7 +173,7 @@ class Running:
             id_, name = self._function.spec.id, unknown[0]
             raise UsageError(f"`{id_}` has no step `{name}`", hint=nearest(name, known, "its steps are"))
 
-    def _check(self, result: Result) -> None:
+    def _check(self, result: Result[Any]) -> None:
         if self._steps or self._deaths:
             named = {name.partition("#")[0] for name in (*(self._steps or ()), *self._deaths)}
             reached = {name.partition("#")[0] for name in result.steps}
@@ -187,16 +191,16 @@ class Running:
 
 
 def run(
-    function: Callable[..., Any],
-    event: EventLike | Sequence[EventLike] | None = None,
+    function: Function[Any, OutputT],
+    event: EventLike | str | Sequence[EventLike] | None = None,
     *,
-    data: Mapping[str, Any] | None = None,
+    data: Shape | None = None,
     steps: Mapping[str, object] | None = None,
     functions: Beside = (),
     events: Sequence[EventLike] = (),
     crash_after: str | Iterable[str] = (),
     now: Moment | None = None,
-) -> Result:
+) -> Result[OutputT]:
     """Run one function alone to its end, with the real engine: no files, no processes, and no time that passes.
 
     ```python
@@ -208,9 +212,9 @@ def run(
 
     Args:
         function: one that has `@fanout.function(...)`, or one that stands in `on_failure`.
-        event: what starts it: `{"name": ..., "data": {...}}`, or several for a batch. Left out, it is one that the
-            function listens to, a tick of its schedule, or an invocation.
-        data: the event's data, if that is all that matters.
+        event: what starts it: `{"name": ..., "data": {...}}`, several of them for a batch, or the name of one whose
+            data are `data`. Left out, it is one that the function listens to, a tick of its schedule, or an invocation.
+        data: the event's data, if that is all that matters: a mapping, a dataclass, a Struct or a pydantic model.
         steps: what stands for the code of steps, by their names: a value, an exception, a function that is called with
             the step's arguments, or several of them `in_turn`. Other steps run as they are.
         functions: what the function may invoke: functions, or by id what stands for them: a value, an exception, or a
@@ -230,12 +234,14 @@ def run(
 
 
 def _starting(
-    function: Callable[..., Any], event: EventLike | Sequence[EventLike] | None, data: Mapping[str, Any] | None
+    function: Callable[..., Any], event: EventLike | str | Sequence[EventLike] | None, data: Shape | None
 ) -> list[NewEvent]:
     if event is None:
         triggers = codes.one(function).spec.triggers
         name = next((each.name for each in triggers if isinstance(each, EventTrigger)), INVOKED)
-        return [new_event({"name": f"{name[:-1]}test" if name.endswith("*") else name, "data": data or {}})]
+        return [new_event(f"{name[:-1]}test" if name.endswith("*") else name, data)]
+    if isinstance(event, str):
+        return [new_event(event, data)]
     if data is not None:
         raise UsageError("there are both an event and `data`", hint="put the data into the event")
     return new_events([event] if isinstance(event, Mapping | Event) else event)

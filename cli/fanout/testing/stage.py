@@ -14,6 +14,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from fanout.core.event_schemas import EventSchemas
 from fanout.engine.loop import Engine
 from fanout.engine.settings import Settings
 from fanout.errors import UsageError
@@ -25,6 +26,7 @@ from fanout.testing import contexts
 from fanout.testing.clock import Clock
 from fanout.testing.hearing import Hearing, heard
 from fanout.testing.pool import SLOTS, InProcessPool, is_foreign
+from fanout.testing.results import Result, result_of
 from fanout.testing.stubs import Stubs
 from fanout.worker import slots
 from fanout.worker.context import Context
@@ -68,6 +70,7 @@ class Stage:
         """Steps after which the worker dies, each once."""
         self.stubs: dict[str, Stubs] = {}
         self._codes = codes
+        self._schemas = EventSchemas(each.spec for code in codes.values() for each in code.values())
         self._settings = Settings(
             processes=max(1, len(codes)), slots=SLOTS, has_prefixes=has_prefixes, has_schedules=has_schedules, park_ms=0
         )
@@ -112,7 +115,13 @@ class Stage:
     # What others ask of the engine.
 
     def send(self, events: list[NewEvent]) -> list[AcceptedEvent]:
+        """As `fanout send` does.
+
+        Raises:
+            EventError: one does not fit a function that it would start; none was sent.
+        """
         self._refuse_inside()
+        self._schemas.check(events)
         accepted = self.journal.append_events(events, self.clock())
         self._bell.is_rung = True
         return accepted
@@ -122,6 +131,17 @@ class Stage:
         key = self.journal.append_request(kind, body, self.clock())
         self._bell.is_rung = True
         return key
+
+    def result(self, key: int) -> Result[Any]:
+        """What has become of the run with this key."""
+        return result_of(self.journal, self.hearing, key, self._code_of)
+
+    def _code_of(self, function: str) -> Callable[..., Any] | None:
+        for app, code in self._codes.items():
+            prefix = f"{app}/" if self._settings.has_prefixes else ""
+            if function.startswith(prefix) and function.removeprefix(prefix) in code:
+                return code[function.removeprefix(prefix)].code
+        return None
 
     def _refuse_inside(self) -> None:
         if self._is_settling:

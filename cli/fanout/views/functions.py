@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from fanout.errors import NotFoundError
 from fanout.journal.functions import KnownFunction, RunCounts
 from fanout.journal.statistics import FunctionFigures
@@ -83,6 +85,7 @@ def function_json(found: Found, known: KnownFunction) -> dict[str, Any]:
         "paused_at": known.paused_at,
         "triggers": [trigger_json(spec, trigger) for trigger in spec.triggers],
         "settings": settings_json(spec),
+        "event_schemas": [{"event": each.event, "schema": msgspec.json.decode(each.schema)} for each in spec.schemas],
         "steps": None if spec.steps is None else list(spec.steps),
         "runs": dict(found.counts.by_function.get(spec.id, {})),
         "last_run": None if figures is None else _last_json(figures),

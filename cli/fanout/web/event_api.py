@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import msgspec
+from msgspec.structs import replace
 from starlette.responses import Response
 from starlette.routing import Route
 
+from fanout.core.trace_ids import TRACEPARENT, TRACESTATE, with_parent
+from fanout.core.trace_ids import parse as parse_traceparent
 from fanout.errors import EventError, FanoutError
 from fanout.events import NewEvent, of_headers, parse
 from fanout.web.problems import status_of
@@ -39,7 +42,7 @@ async def receive_events(request: Request) -> Response:
     """Store the events of this request, all or none."""
     try:
         _check_types(request)
-        events = await _events(request)
+        events = _traced(request, await _events(request))
         accepted = await site_of(request).append_events(events)
     except FanoutError as error:
         return _refusal(error)
@@ -57,6 +60,15 @@ async def _events(request: Request) -> list[NewEvent]:
     if len(body) <= _PARSED_HERE_BYTES:
         return parse(body, _SOURCE)
     return await asyncio.to_thread(parse, body, _SOURCE)
+
+
+def _traced(request: Request, events: list[NewEvent]) -> list[NewEvent]:
+    """With tracing, events belong to the trace of the request that brings them, unless they say otherwise."""
+    sender = request.headers.get(TRACEPARENT)
+    if sender is None or not site_of(request).has_tracing or parse_traceparent(sender) is None:
+        return events
+    state = request.headers.get(TRACESTATE, "")
+    return [replace(event, user=with_parent(event.user, sender, state)) for event in events]
 
 
 def _check_types(request: Request) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import anyio.to_thread
 
+from fanout.config_tracing import sampling_of
 from fanout.errors import JournalError
 from fanout.journal.sqlite_connection import readable_errors
 from fanout.web.following_reader import FollowingReader
@@ -36,6 +37,7 @@ class Site:
         self.config = config
         self.problem: str | None = None
         """What is wrong with the engine of whoever has started us."""
+        self.has_tracing = sampling_of(config) is not None
         self.news = News(config.journal)
         self._writer = Writer(config.journal)
         self._readers = threading.local()

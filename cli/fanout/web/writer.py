@@ -1,7 +1,7 @@
 """What the site appends to the journal: one thread, one connection, one commit for all that waits.
 
-While a commit is in progress further requests queue up, so the next commit takes them all. Each is valid by then:
-one can't fail for another's sake.
+While a commit is in progress further requests queue up, so the next commit takes them all. Each is valid by then, and
+what does not fit a function is answered before the commit: one can't fail for another's sake.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from fanout.engine import lock
 from fanout.engine.doorbell import nudge
-from fanout.errors import JournalError
+from fanout.errors import EventError, JournalError
 from fanout.events import NewEvent
 from fanout.journal.appender import AcceptedEvent
 from fanout.journal.sqlite_appender import SqliteAppender
@@ -83,6 +83,7 @@ class Writer:
 
         Raises:
             OverloadedError: too many wait already.
+            EventError: one does not fit a function that it would start.
             JournalError: the journal can't be written.
         """
         # One request always finds room, however large it is.
@@ -158,7 +159,11 @@ class Writer:
     def _write(self, taken: Sequence[_Waiting]) -> None:
         now = time.time_ns() // 1_000_000
         try:
-            answers: Sequence[Any] = _appended(self._opened(), taken, now)
+            journal = self._opened()
+            taken = self._without_unfit(journal, taken)
+            if not taken:
+                return
+            answers: Sequence[Any] = _appended(journal, taken, now)
         except BaseException as error:  # noqa: BLE001 - whoever waits has to know, whatever it is
             self._has_failed = True
             self._tell(taken, [error] * len(taken))
@@ -176,6 +181,20 @@ class Writer:
         if self._journal is None:
             self._journal = SqliteAppender(self._path)
         return self._journal
+
+    def _without_unfit(self, journal: SqliteAppender, taken: Sequence[_Waiting]) -> Sequence[_Waiting]:
+        """Answer those with an event that does not fit a function: the others go on without them."""
+        schemas = journal.event_schemas()
+        fit: list[_Waiting] = []
+        for item in taken:
+            try:
+                if isinstance(item, _Events):
+                    schemas.check(item.events, "the request")
+            except EventError as error:
+                self._tell([item], [error])
+            else:
+                fit.append(item)
+        return fit
 
     def _tell(self, taken: Sequence[_Waiting], answers: Sequence[Any]) -> None:
         """All at once: to wake the loop takes longer than most that it then does."""

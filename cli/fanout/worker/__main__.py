@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fanout import __version__
+from fanout.core.event_schemas import EventSchemas
 from fanout.errors import LoadError
 from fanout.model import Failure
 from fanout.protocol import (
@@ -28,6 +29,7 @@ from fanout.protocol import (
     Start,
     StepChanged,
     ToWorker,
+    Traced,
 )
 from fanout.worker import capture, memory
 from fanout.worker.execution import Desk, Execution
@@ -35,10 +37,11 @@ from fanout.worker.link import Link
 from fanout.worker.registry import Registered, load
 from fanout.worker.resting import rest_soon
 from fanout.worker.slots import ThreadSlots
-from fanout.worker.step import ThreadWaiter
+from fanout.worker.waiting import ThreadWaiter
 
 if TYPE_CHECKING:
     from fanout.worker.loop_slots import LoopSlots
+    from fanout.worker.tracing import Tracing
 
 NOTE_AFTER_MS = 250
 
@@ -46,9 +49,11 @@ NOTE_AFTER_MS = 250
 class Worker:
     """The protocol's thread: it only passes on, so that no user code can hold it up."""
 
-    def __init__(self, link: Link, registered: dict[str, Registered]) -> None:
+    def __init__(self, link: Link, registered: dict[str, Registered], *, tracing: Tracing | None = None) -> None:
         self._link = link
         self._desk = Desk(link)
+        self._desk.schemas = EventSchemas(each.spec for each in registered.values())
+        self._desk.tracing = tracing
         self._registered = registered
         self._written = {name: each.written for name, each in registered.items()}
         self._threads = ThreadSlots()
@@ -139,6 +144,26 @@ def _loop_slots() -> LoopSlots:
     return LoopSlots()
 
 
+def _tracing(traced: Traced | None) -> Tracing | None:
+    if traced is None:
+        return None
+    try:
+        from fanout.worker.spans import Spans  # lazy: without tracing nothing of it is imported
+    except (
+        ModuleNotFoundError
+    ):  # A codebase's own interpreter may not have it: its events still say where they come from.
+        from fanout.worker.tracing import Tracing
+
+        return Tracing(traced.sampling)
+    return Spans(traced)
+
+
+def _follow_threads() -> None:
+    from fanout.worker.threads import follow  # lazy: the engine knows the functions by now
+
+    follow()
+
+
 def main() -> None:
     # The culprit only: with a thread a slot, the others would fill what is kept of a dead worker's words.
     faulthandler.enable(all_threads=False)
@@ -160,11 +185,17 @@ def main() -> None:
         link.post(LoadFailed(error.message, error.hint))
         return
     link.post(Described(tuple(each.spec for each in registered.values()), __version__))
+    tracing = _tracing(first.traced)
     capture.hear_logging()
+    _follow_threads()
     # What is loaded stays: the collector need not look at it again, and rarely at the rest.
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
-    Worker(link, registered).serve()
+    try:
+        Worker(link, registered, tracing=tracing).serve()
+    finally:
+        if tracing is not None:
+            tracing.close()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from fanout.codec import decode_json, encode_output
+from fanout.core.event_schemas import EventSchemas
 from fanout.core.paths import value_at
 from fanout.declare import spec_of
 from fanout.durations import parse_duration
@@ -38,7 +39,7 @@ _MAX_SENT_BYTES = 64 * 1024 * 1024
 _LIMITS = Limits(request_events=50_000)
 """A request from outside may have fewer events: what a step sends is made by the code, and bounded by its bytes."""
 
-_decode_event = msgspec.json.Decoder(Event | None).decode
+_decode_event = msgspec.json.Decoder(Event[dict[str, Any]] | None).decode
 _new_id = UlidFactory()
 
 
@@ -111,20 +112,25 @@ def awaited_event(output: str) -> Event | None:
     return event
 
 
-def sent_events(step: str, events: Events, now: int | None = None) -> tuple[SentEvent, ...]:
+def sent_events(
+    step: str, events: Events, now: int | None = None, schemas: EventSchemas | None = None
+) -> tuple[SentEvent, ...]:
     """The events, checked, each with its id.
 
     Raises:
-        EventError: one of them is no event; none is sent.
+        EventError: one of them is no event, or does not fit a function that it would start; none is sent.
     """
     listed = [events] if isinstance(events, Mapping) else list(events)
     if not listed:
         return ()
     text = encode_output(f"step `{step}`", listed, verb="sends", most=_MAX_SENT_BYTES)
     now = now_ms() if now is None else now
+    parsed = parse(text.encode(), f"step {step}", _LIMITS)
+    if schemas is not None:
+        schemas.check(parsed, f"step {step}")
     return tuple(
         SentEvent(new.id or _new_id(now), new.id is not None, new.name, new.ts, new.data, new.user, new.v)
-        for new in parse(text.encode(), f"step {step}", _LIMITS)
+        for new in parsed
     )
 
 
@@ -150,7 +156,7 @@ def function_id(step: str, function: Target) -> str:
 def invoke(
     step: str,
     function: Target,
-    data: Mapping[str, Any] | None,
+    data: object,
     timeout: Duration | None,
     now: int | None = None,
 ) -> Invoke:

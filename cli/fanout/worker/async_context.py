@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fanout.model import FunctionSpec
+from fanout.model import DataT_co, FunctionSpec
 from fanout.worker.async_step import AsyncSteps
 from fanout.worker.context import BaseContext
 
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from fanout.worker.execution import Execution
 
 
-class AsyncContext(BaseContext):
-    """What an `async def` function gets."""
+class AsyncContext(BaseContext[DataT_co]):
+    """What an `async def` function gets. `AsyncContext[Order]` is one whose event has an `Order` as its data."""
 
     def __init__(self, execution: Execution, spec: FunctionSpec, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(execution, spec)
-        self.step = AsyncSteps(execution, loop)
+        self.step: AsyncSteps = AsyncSteps(execution, loop)
+        """What is done once, and remembered; each call is awaited."""

@@ -4,56 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import FunctionType
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from fanout.codec import encode_output
-from fanout.errors import StepError
-from fanout.model import Event, StepKind, StepState
-from fanout.protocol import Awaited, SentEvent, Sleep, ToEngine
+from fanout.errors import InvokeError
+from fanout.model import Event, Sendable, StepKind
 from fanout.worker import asking
-from fanout.worker.asking import Duration, Events, Moment, OnError, Target
+from fanout.worker.asking import Duration, Moment, OnError, Target
+from fanout.worker.async_waiting import AsyncWaiting, TaskWaiter
 from fanout.worker.attempt import Attempt
-from fanout.worker.execution import Execution, Reached
 from fanout.worker.memory import leave_if_out_of_memory
 from fanout.worker.resting import rest_soon
 from fanout.worker.returns import decoder_of
 
+if TYPE_CHECKING:
+    from fanout.worker.signatures import AsyncBranch, Function, GivenT, KeysT, LooseT, OutputT, Shape
+
 P = ParamSpec("P")
 T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
+ItemT = TypeVar("ItemT")
 
 
-class TaskWaiter:
-    """A task that waits, or several for the same thing. To be woken in the loop's own thread."""
-
-    __slots__ = ("_futures", "_is_woken", "_loop")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._is_woken = False
-        # One for each: several branches may wait for one call, and one of them being cancelled is not the others' end.
-        self._futures: list[asyncio.Future[None]] = []
-
-    def wake(self) -> None:
-        self._is_woken = True
-        for future in self._futures:
-            if not future.done():
-                future.set_result(None)
-
-    async def wait(self) -> None:
-        if not self._is_woken:
-            future = self._loop.create_future()
-            self._futures.append(future)
-            await future
-
-
-class AsyncSteps:
-    """The steps of an async function. Each means what it means in `Steps`, and is awaited."""
-
-    def __init__(self, execution: Execution, loop: asyncio.AbstractEventLoop) -> None:
-        self._execution = execution
-        self._loop = loop
+class AsyncSteps(AsyncWaiting):
+    """The steps of an async function, each awaited. What a call gives is recorded; it is never done again."""
 
     @overload
     async def run(self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
@@ -62,7 +42,17 @@ class AsyncSteps:
     async def run(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
 
     async def run(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """As `Steps.run`. A plain `fn` runs in a thread, so that it can't hold up its neighbours."""
+        """Run `fn(*args, **kwargs)` once and remember its result for ever: what it returns, or what that is awaited to.
+
+        The value returned is the one that was recorded as JSON, now and at every replay, made into what `fn` is
+        annotated to return; a tuple without such an annotation comes back as a list. A step that raises is tried
+        again after a while, as the function's `retries` say. A plain `fn` runs in a thread, so that it can't hold up
+        its neighbours.
+
+        Raises:
+            StepError: the step is out of attempts.
+            UsageError: the name is not usable, or this is inside another step.
+        """
         execution = self._execution
         reached = execution.reach(name)
         # Most steps are new: a coroutine that finds that out is not worth its price.
@@ -114,13 +104,21 @@ class AsyncSteps:
             raise
 
     async def sleep(self, name: str, duration: Duration) -> None:
-        """As `Steps.sleep`."""
+        """Wait for `duration`: seconds, a timedelta, or text such as `1h30m`; up to 366 days. It costs no slot.
+
+        Raises:
+            UsageError: the name or the duration is not usable.
+        """
         reached = self._execution.reach(name)
         if await self._recorded(reached) is None:
             await self._sleep(reached, asking.after(f"step `{reached.key}`: the duration", duration, self._now()))
 
     async def sleep_until(self, name: str, when: Moment) -> None:
-        """As `Steps.sleep_until`."""
+        """Wait until `when`: a datetime, or text in ISO 8601; local time if it has no zone. A past one is no wait.
+
+        Raises:
+            UsageError: the name or the time is not usable.
+        """
         reached = self._execution.reach(name)
         if await self._recorded(reached) is None:
             await self._sleep(reached, asking.at(f"step `{reached.key}`: the time", when, self._now()))
@@ -134,7 +132,23 @@ class AsyncSteps:
         match: str | None = None,
         if_: str | None = None,
     ) -> Event | None:
-        """As `Steps.wait_for_event`."""
+        """Wait for an event by this name, at most for `timeout`. It counts if it comes after this wait is recorded.
+
+        Args:
+            name: the step's.
+            event: the name of the event.
+            timeout: as for `sleep`.
+            match: a path such as `data.user_id`, at which it has to equal the event that started this run. However
+                many runs wait, finding the right ones is one look-up.
+            if_: a CEL expression over `event` (which started this run) and `async` (which has come).
+
+        Returns:
+            the event, or None if it did not come in time.
+
+        Raises:
+            UsageError: the name, the event, the timeout or `match` is not usable.
+            ExpressionError: `if_` is not CEL.
+        """
         execution = self._execution
         reached = execution.reach(name)
         output = await self._recorded(reached)
@@ -143,30 +157,154 @@ class AsyncSteps:
             output = await self._ask(reached, awaited)
         return asking.awaited_event(output)
 
-    async def send_event(self, name: str, events: Events) -> list[str]:
-        """As `Steps.send_event`."""
+    async def send_event(self, name: str, events: Sendable | Sequence[Sendable]) -> list[str]:
+        """Send one event or many, exactly once: they are stored in the transaction that records this step.
+
+        Each is `{"name": ..., "data": {...}}`, with `id`, `ts`, `user` and `v` if they matter.
+
+        Returns:
+            their ids, in order.
+
+        Raises:
+            EventError: one of them is no event, or does not fit a function that it would start; none was sent.
+        """
         reached = self._execution.reach(name)
         output = await self._recorded(reached)
         if output is None:
-            sent = asking.sent_events(reached.key, events, self._now())
+            sent = asking.sent_events(reached.key, events, self._now(), self._execution.desk.schemas)
             output = encode_output(f"step `{reached.key}`", [event.id for event in sent])
             await self._done(reached, StepKind.SEND, output, sent)
         return asking.ids(output)
+
+    @overload
+    async def invoke(
+        self,
+        name: str,
+        function: Function[dict[str, Any], OutputT] | str,
+        data: Shape | None = None,
+        *,
+        timeout: Duration | None = None,  # noqa: ASYNC109 - as above
+    ) -> OutputT: ...
+
+    @overload
+    async def invoke(
+        self,
+        name: str,
+        function: Function[GivenT, OutputT],
+        data: GivenT,
+        *,
+        timeout: Duration | None = None,  # noqa: ASYNC109 - as above
+    ) -> OutputT: ...
+
+    @overload
+    async def invoke(
+        self,
+        name: str,
+        function: Function[KeysT, OutputT],
+        data: dict[str, Any],
+        *,
+        timeout: Duration | None = None,  # noqa: ASYNC109 - as above
+    ) -> OutputT: ...
 
     async def invoke(
         self,
         name: str,
         function: Target,
-        data: Mapping[str, Any] | None = None,
+        data: Any = None,
         *,
         timeout: Duration | None = None,  # noqa: ASYNC109 - as above
     ) -> Any:
-        """As `Steps.invoke`."""
+        """Run another function with this data as its event's, and wait for what it returns.
+
+        Args:
+            name: the step's.
+            function: a function of fanout's, plain or async, or the id of one.
+            data: the data of its event, as its context is annotated: a mapping, a dataclass, a Struct or a model.
+            timeout: how long to wait, as for `sleep`; the function itself goes on.
+
+        Returns:
+            what it returned, in the type that it is annotated to return; of an id, as JSON values.
+
+        Raises:
+            InvokeError: it failed, was cancelled, or took too long.
+        """
         reached = self._execution.reach(name)
         output = await self._recorded(reached)
         if output is None:
             output = await self._ask(reached, asking.invoke(reached.key, function, data, timeout, self._now()))
         return asking.returned(function, output)
+
+    @overload
+    async def map(
+        self,
+        name: str,
+        function: Function[dict[str, Any], OutputT] | str,
+        items: Iterable[ItemT],
+        *,
+        key: Callable[[ItemT], object] | None = None,
+        max_in_flight: int | None = None,
+        on_error: Literal["stop"] = "stop",
+    ) -> list[OutputT]: ...
+
+    @overload
+    async def map(
+        self,
+        name: str,
+        function: Function[GivenT, OutputT],
+        items: Iterable[GivenT],
+        *,
+        key: Callable[[GivenT], object] | None = None,
+        max_in_flight: int | None = None,
+        on_error: Literal["stop"] = "stop",
+    ) -> list[OutputT]: ...
+
+    @overload
+    async def map(
+        self,
+        name: str,
+        function: Function[KeysT, OutputT],
+        items: Iterable[LooseT],
+        *,
+        key: Callable[[LooseT], object] | None = None,
+        max_in_flight: int | None = None,
+        on_error: Literal["stop"] = "stop",
+    ) -> list[OutputT]: ...
+
+    @overload
+    async def map(
+        self,
+        name: str,
+        function: Function[dict[str, Any], OutputT] | str,
+        items: Iterable[ItemT],
+        *,
+        key: Callable[[ItemT], object] | None = None,
+        max_in_flight: int | None = None,
+        on_error: Literal["collect"],
+    ) -> list[OutputT | InvokeError]: ...
+
+    @overload
+    async def map(
+        self,
+        name: str,
+        function: Function[GivenT, OutputT],
+        items: Iterable[GivenT],
+        *,
+        key: Callable[[GivenT], object] | None = None,
+        max_in_flight: int | None = None,
+        on_error: Literal["collect"],
+    ) -> list[OutputT | InvokeError]: ...
+
+    @overload
+    async def map(
+        self,
+        name: str,
+        function: Function[KeysT, OutputT],
+        items: Iterable[LooseT],
+        *,
+        key: Callable[[LooseT], object] | None = None,
+        max_in_flight: int | None = None,
+        on_error: Literal["collect"],
+    ) -> list[OutputT | InvokeError]: ...
 
     async def map(
         self,
@@ -178,7 +316,27 @@ class AsyncSteps:
         max_in_flight: int | None = None,
         on_error: OnError = "stop",
     ) -> list[Any]:
-        """As `Steps.map`."""
+        """Run another function once for each item, across all workers, and wait for all that they return.
+
+        An item is the data of its run's event; one that is not an object is in one, as `item`. Items are taken as
+        they are needed, so they may come from a generator. When the function is entered again, as many are passed
+        over as have become runs already; with a `key`, those whose keys have.
+
+        Args:
+            name: the step's.
+            function: a function of fanout's, plain or async, or the id of one.
+            items: any number of them.
+            key: gives each item a text or number of its own.
+            max_in_flight: how many of its runs may be there at a time; 1,000 if left out.
+            on_error: `stop`: the first failure fails the step, and cancels the other runs. `collect`: an InvokeError
+                is in the place of what failed.
+
+        Returns:
+            what the runs returned, in the order of the items.
+
+        Raises:
+            InvokeError: an item failed, and `on_error` is `stop`.
+        """
         reached = self._execution.reach(name)
         mapped = asking.Mapped(reached.key, function, items, key=key, max_in_flight=max_in_flight, on_error=on_error)
         output = await self._recorded(reached)
@@ -186,8 +344,39 @@ class AsyncSteps:
             output = await self._feed(reached, mapped)
         return mapped.results(output)
 
-    async def parallel(self, *branches: Callable[[], Awaitable[Any]] | Awaitable[Any]) -> list[Any]:
-        """As `Steps.parallel`, for coroutines or async functions; `asyncio.gather` and `TaskGroup` do as well."""
+    @overload
+    async def parallel(self, a: AsyncBranch[T1], /) -> tuple[T1]: ...
+
+    @overload
+    async def parallel(self, a: AsyncBranch[T1], b: AsyncBranch[T2], /) -> tuple[T1, T2]: ...
+
+    @overload
+    async def parallel(self, a: AsyncBranch[T1], b: AsyncBranch[T2], c: AsyncBranch[T3], /) -> tuple[T1, T2, T3]: ...
+
+    @overload
+    async def parallel(
+        self, a: AsyncBranch[T1], b: AsyncBranch[T2], c: AsyncBranch[T3], d: AsyncBranch[T4], /
+    ) -> tuple[T1, T2, T3, T4]: ...
+
+    @overload
+    async def parallel(
+        self, a: AsyncBranch[T1], b: AsyncBranch[T2], c: AsyncBranch[T3], d: AsyncBranch[T4], e: AsyncBranch[T5], /
+    ) -> tuple[T1, T2, T3, T4, T5]: ...
+
+    @overload
+    async def parallel(self, *branches: AsyncBranch[T]) -> tuple[T, ...]: ...
+
+    async def parallel(self, *branches: Callable[[], Awaitable[Any]] | Awaitable[Any]) -> tuple[Any, ...]:
+        """Await coroutines, or async functions without arguments, at the same time, with steps of their own.
+
+        All come to their end, also when one of them raises. `asyncio.gather` and `asyncio.TaskGroup` do as well.
+
+        Returns:
+            what they gave, in order.
+
+        Raises:
+            BaseException: what the first one that raised has raised.
+        """
         self._execution.refuse_inside("`parallel`")
         results = await asyncio.gather(
             *(each() if callable(each) else each for each in branches), return_exceptions=True
@@ -195,127 +384,7 @@ class AsyncSteps:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
-        return results
-
-    def _now(self) -> int:
-        return self._execution.desk.clock()
-
-    # What is known of a step, and what is asked: as in `Steps`.
-
-    async def _recorded(self, reached: Reached, cause: BaseException | None = None) -> str | None:
-        execution = self._execution
-        if execution.has_left:
-            await self._leave_again()
-        while True:
-            try:
-                recorded = execution.remembered(reached.key)
-            except StepError as error:
-                raise error from cause
-            if recorded is None or recorded.progress is not None:
-                return None
-            if recorded.state is StepState.COMPLETED:
-                return recorded.output or "null"
-            if not recorded.is_open:
-                return None
-            await self._wait(reached.key)
-
-    async def _sleep(self, reached: Reached, due_at: int) -> None:
-        if due_at > self._now():
-            await self._ask(reached, Sleep(due_at))
-        else:
-            await self._done(reached, StepKind.SLEEP, "null")
-
-    async def _ask(self, reached: Reached, awaited: Awaited) -> str:
-        await self._wait(reached.key, asking.waits(self._execution, reached, awaited))
-        return await self._recorded(reached) or "null"
-
-    async def _feed(self, reached: Reached, mapped: asking.Mapped) -> str:
-        execution, key = self._execution, reached.key
-        known = execution.recorded.get(key)
-        if known is None or known.progress is None:
-            room = mapped.request.max_in_flight
-            self._post(asking.waits(execution, reached, mapped.request))
-        else:
-            taken, room = known.progress
-            mapped.skip(taken)
-        while True:
-            items = mapped.next_items(execution.claim, room) if room > 0 else None
-            await self._wait(key, items)
-            output = await self._recorded(reached)
-            if output is not None:
-                return output
-            room = asking.room(execution.recorded[key])
-
-    async def _done(self, reached: Reached, kind: StepKind, output: str, events: tuple[SentEvent, ...] = ()) -> None:
-        await self._settle()
-        attempt = Attempt(self._execution, reached, kind)
-        attempt.leave()
-        self._post(attempt.completed(output, TaskWaiter(self._loop), events))
-
-    # Waiting and leaving.
-
-    async def _wait(self, key: str, message: ToEngine | None = None) -> None:
-        execution = self._execution
-        waiter = TaskWaiter(self._loop)
-        is_waiting = execution.begin_wait(key, waiter, message)
-        self._flush_soon()
-        execution.cancel_if_idle()
-        if is_waiting:
-            rest_soon(execution)
-            try:
-                await waiter.wait()
-            except asyncio.CancelledError:
-                execution.end_wait(key)
-                rest_soon(execution)
-                raise
-        await self._leave_if_evicted()
-
-    async def _settle(self) -> None:
-        execution = self._execution
-        if not (execution.unrecorded or execution.is_parked or execution.is_evicting):
-            return
-        # Somebody who waits for the disk does something.
-        execution.busy += 1
-        try:
-            for number in tuple(execution.unrecorded):
-                call = execution.desk.calls.get(number)
-                if isinstance(call, TaskWaiter):
-                    await call.wait()
-                # Another branch may have waited for the same call, and taken it away.
-                if number in execution.unrecorded:
-                    execution.unrecorded.remove(number)
-            if execution.is_parked:
-                waiter = TaskWaiter(self._loop)
-                if execution.wants_slot(waiter):
-                    self._flush_soon()
-                    await waiter.wait()
-        finally:
-            execution.busy -= 1
-            rest_soon(execution)
-        await self._leave_if_evicted()
-
-    async def _leave_if_evicted(self) -> None:
-        """Wait to be cancelled; once that has happened, don't wait again."""
-        execution = self._execution
-        if not execution.is_evicting:
-            return
-        if execution.has_left:
-            raise asyncio.CancelledError
-        await self._loop.create_future()
-
-    async def _leave_again(self) -> None:
-        """The code has caught what makes it leave."""
-        if self._execution.is_stuck():
-            await self._loop.create_future()  # for ever: it would only come back
-        raise asyncio.CancelledError
-
-    def _post(self, message: ToEngine) -> None:
-        # Flushed when the loop has run what was ready: the steps that end in one round share a frame.
-        self._execution.desk.link.put(message)
-        self._flush_soon()
-
-    def _flush_soon(self) -> None:
-        self._execution.desk.flush_in(self._loop)
+        return tuple(results)
 
 
 def _is_coroutine(fn: Callable[..., Any]) -> bool:

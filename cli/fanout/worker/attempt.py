@@ -7,13 +7,14 @@ from fanout.model import StepKind, StepState
 from fanout.protocol import RecordedStep, SentEvent, StepCompleted, StepFailed, StepRunning
 from fanout.worker import capture
 from fanout.worker.branches import Inside, inside
-from fanout.worker.execution import Execution, Reached, Waiter, calls, is_retriable
+from fanout.worker.execution import Execution, Reached, Waiter, calls
+from fanout.worker.retrying import is_retriable
 
 _SOME_TIME = 2**62
 
 
 class Attempt:
-    __slots__ = ("_execution", "_kind", "_reached", "_started_at", "_token")
+    __slots__ = ("_execution", "_kind", "_reached", "_started_at", "_token", "_traced")
 
     def __init__(self, execution: Execution, reached: Reached, kind: StepKind = StepKind.RUN) -> None:
         self._execution = execution
@@ -21,6 +22,8 @@ class Attempt:
         self._kind = kind
         self._started_at = execution.desk.clock()
         self._token = inside.set(Inside(execution.claim, reached.key))
+        tracing = execution.desk.tracing
+        self._traced = None if tracing is None else tracing.enter(execution.start, reached.key, self._attempts() - 1)
         with execution.lock:
             execution.executing += 1
         running = StepRunning(execution.claim, reached.key, reached.branch, reached.position, self._started_at)
@@ -33,6 +36,8 @@ class Attempt:
         """The step's own code has ended, whichever way."""
         inside.reset(self._token)
         execution = self._execution
+        if self._traced is not None and execution.desk.tracing is not None:
+            execution.desk.tracing.leave(self._traced)
         if capture.unfinished:
             capture.finish(execution, self._reached.key)
         execution.desk.has_ended(execution.claim, self._reached.key)
@@ -46,6 +51,8 @@ class Attempt:
     def completed(self, output: str, call: Waiter, events: tuple[SentEvent, ...] = ()) -> StepCompleted:
         execution, reached = self._execution, self._reached
         number = next(calls)
+        if events and execution.desk.tracing is not None:
+            events = execution.desk.tracing.sent(execution.start, reached.key, self._attempts() - 1, events)
         execution.desk.calls[number] = call
         execution.unrecorded.append(number)
         return StepCompleted(

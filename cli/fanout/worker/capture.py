@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
@@ -30,11 +31,22 @@ MOST_BYTES = 8 * 1024
 _PIPE_BYTES = 64 * 1024
 
 
-class _Place(NamedTuple):
-    """Where a line is being put together. Threads and branches that print at once don't share one."""
+class Speaker(NamedTuple):
+    """Whose lines they are."""
 
     branch: Branch
     step: str | None
+    attempt: int
+
+    @property
+    def run_id(self) -> str:
+        return self.branch.execution.start.run_id
+
+
+class _Place(NamedTuple):
+    """Where a line is being put together. Threads and branches that print at once don't share one."""
+
+    speaker: Speaker
     thread: int
     stream: str
 
@@ -76,6 +88,8 @@ heard: Callable[[list[Logged]], None] | None = None
 """Gets the lines instead of the engine, where functions are tested."""
 _is_in_handler: ContextVar[bool] = ContextVar("fanout_in_handler", default=False)
 """The code's own log handlers print what has been taken already."""
+_started_by: ContextVar[Speaker | None] = ContextVar("fanout_started_by", default=None)
+"""In threads that are not ours."""
 
 
 class Tee(io.TextIOWrapper):
@@ -104,10 +118,39 @@ def install(fd: int) -> None:
 def finish(execution: Execution, step: str | None = None) -> None:
     """Lines of the execution, or of this step of it, that have no end have come to it now."""
     for place in list(unfinished):
-        if place.branch.execution is execution and step in (None, place.step):
+        if place.speaker.branch.execution is execution and step in (None, place.speaker.step):
             line = unfinished.pop(place, None)
             if line is not None:
                 _send([_printed(place, line)])
+
+
+# Whose it is.
+
+
+def speaker() -> Speaker | None:
+    """Whose code this is; None if it is no run's, or that of one that is over."""
+    here = branch.get()
+    if here is not None:
+        there = inside.get()
+        step = there.key if there is not None and there.claim == here.execution.claim else None
+        return Speaker(here, step, _attempt(here.execution, step))
+    started = _started_by.get()
+    if started is None:
+        return None
+    execution = started.branch.execution
+    return started if execution.desk.executions.get(execution.claim) is execution else None
+
+
+def carry() -> Callable[[], object]:
+    """Who speaks here; what is returned makes it so where it is called, in a thread that was started here."""
+    return partial(_started_by.set, speaker())
+
+
+def _attempt(execution: Execution, step: str | None) -> int:
+    if step is None:
+        return execution.start.attempt
+    recorded = execution.recorded.get(step)
+    return 0 if recorded is None else recorded.attempts
 
 
 # What is printed.
@@ -115,13 +158,13 @@ def finish(execution: Execution, step: str | None = None) -> None:
 
 def take(stream: str, text: str) -> None:
     """Somebody has written this to `stdout` or `stderr`; outside of runs it is nobody's."""
-    here = branch.get()
+    here = speaker()
     if here is not None and not _is_in_handler.get():
         _take(here, stream, text)
 
 
-def _take(here: Branch, stream: str, text: str) -> None:
-    place = _Place(here, _step(here), threading.get_ident(), stream)
+def _take(here: Speaker, stream: str, text: str) -> None:
+    place = _Place(here, threading.get_ident(), stream)
     if "\n" not in text:
         _add(place, text)
         return
@@ -148,10 +191,9 @@ def _add(place: _Place, text: str) -> None:
 
 
 def _printed(place: _Place, line: _Begun) -> Logged:
-    execution, step = place.branch.execution, place.step
     text = _cut(line.text, line.length).removesuffix("\r")
     at = time.time_ns() // 1_000_000
-    return Logged(execution.start.run_id, step, _attempt(execution, step), at, place.stream, None, text)
+    return Logged(place.speaker.run_id, place.speaker.step, place.speaker.attempt, at, place.stream, None, text)
 
 
 def _cut(text: str, length: int) -> str:
@@ -162,18 +204,6 @@ def _cut(text: str, length: int) -> str:
     if length <= MOST_BYTES and len(data) <= MOST_BYTES:
         return text
     return data[:MOST_BYTES].decode("utf-8", "ignore") + f" ... (cut: it has {length:,} characters)"
-
-
-def _step(here: Branch) -> str | None:
-    there = inside.get()
-    return there.key if there is not None and there.claim == here.execution.claim else None
-
-
-def _attempt(execution: Execution, step: str | None) -> int:
-    if step is None:
-        return execution.start.attempt
-    recorded = execution.recorded.get(step)
-    return 0 if recorded is None else recorded.attempts
 
 
 def _send(lines: list[Logged]) -> None:
@@ -222,7 +252,7 @@ def hear_logging() -> None:
     format_exception = logging.Formatter().formatException
 
     def call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
-        here = branch.get()
+        here = speaker()
         if here is None or _is_in_handler.get():
             pass_on(logger, record)
             return
@@ -232,10 +262,9 @@ def hear_logging() -> None:
                 text = _message(record, format_exception)
             except Exception as error:  # noqa: BLE001 - boundary: how the code's own values are shown
                 text = f"a message that can't be shown: {type(error).__name__}"
-            step, at = _step(here), int(record.created * 1000)
-            attempt, level = _attempt(here.execution, step), record.levelname.lower()
+            at, level = int(record.created * 1000), record.levelname.lower()
             text = _cut(text, len(text))
-            _send([Logged(here.execution.start.run_id, step, attempt, at, level, record.name, text)])
+            _send([Logged(here.run_id, here.step, here.attempt, at, level, record.name, text)])
             pass_on(logger, record)
         finally:
             _is_in_handler.reset(token)

@@ -6,7 +6,6 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from itertools import count
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,16 +15,8 @@ import msgspec
 
 from fanout.codec import encode_output, failure_of
 from fanout.core.causes import item_of, root_cause
-from fanout.errors import (
-    EventError,
-    ExpressionError,
-    InvokeError,
-    NonRetriableError,
-    OutputError,
-    RetryAfterError,
-    StepError,
-    UsageError,
-)
+from fanout.core.event_schemas import EventSchemas, UnfitError
+from fanout.errors import InvokeError, OutputError, StepError, UsageError
 from fanout.model import Failure, FunctionSpec, StepKind, StepState
 from fanout.protocol import (
     Parked,
@@ -41,17 +32,18 @@ from fanout.protocol import (
 from fanout.worker import capture
 from fanout.worker.branches import branch, fingerprint, inside
 from fanout.worker.names import Names
+from fanout.worker.retrying import is_retriable
 
 if TYPE_CHECKING:
     import asyncio
+
+    from fanout.worker.event_types import EventTypes
+    from fanout.worker.tracing import Tracing
 
 MAX_STEP_NAME_CHARS = 256
 MOST_REFUSALS = 10
 
 calls = count(1)
-
-_HOPELESS = (NonRetriableError, OutputError, UsageError, EventError, ExpressionError, StepError)
-"""Another attempt would end in the same way."""
 
 
 class Evicted(BaseException):
@@ -81,13 +73,17 @@ class Desk:
 
     def __init__(self, link: Sender, clock: Callable[[], int] | None = None) -> None:
         self.link = link
-        self.clock = clock or now_ms
+        self.clock: Callable[[], int] = clock or now_ms
         """Milliseconds UTC."""
         self.calls: dict[int, Waiter] = {}
         """Results that may not be durable yet, by the number of the call."""
         self.going: dict[tuple[int, str], StepRunning] = {}
         """Steps by claim and key, until they end or have been reported."""
         self.executions: dict[int, Execution] = {}
+        self.tracing: Tracing | None = None
+        """Where they are in a trace, if there are traces."""
+        self.schemas: EventSchemas = EventSchemas()
+        """What this worker's functions say of events."""
         self._reporting = threading.Lock()
         self._flushing: asyncio.AbstractEventLoop | None = None
 
@@ -131,16 +127,18 @@ class Execution:
 
     def __init__(self, start: Start, desk: Desk, spec: FunctionSpec, code: CodeType | None) -> None:
         self.start = start
-        self.claim = start.claim
+        self.claim: int = start.claim
         self.desk = desk
         self.spec = spec
         self.recorded: dict[str, RecordedStep] = {step.key: step for step in start.steps}
-        self.is_evicting = False
-        self.has_left = False
+        self.event_types: EventTypes | None = None
+        """What the function has for the data of its events, if that is more than JSON."""
+        self.is_evicting: bool = False
+        self.has_left: bool = False
         """Evicted was raised: whatever the function does about it, this execution has no result."""
-        self.is_left_behind = False
+        self.is_left_behind: bool = False
         """The engine was told that it has left, though its code goes on."""
-        self.is_parked = False
+        self.is_parked: bool = False
         """All of it waits, and the engine has been told: no step begins before it says so."""
         self.executing = 0
         """Steps whose own code is running."""
@@ -156,7 +154,7 @@ class Execution:
         self.task: asyncio.Task[None] | None = None
         self.tasks: set[asyncio.Task[Any]] = set()
         """Those that the function has started."""
-        self.stirs = 0
+        self.stirs: int = 0
         """How often one of them has begun, ended, been woken or come to a step."""
         self.timers: WeakSet[asyncio.TimerHandle] = WeakSet()
         self.threads = 0
@@ -164,7 +162,7 @@ class Execution:
         self.is_watched = False
         """Somebody looks whether they all wait; if there is an `alarm`, then."""
         self.alarm: asyncio.TimerHandle | None = None
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         self._code = code
         self._names = Names(start.steps)
         self._positions = 0
@@ -357,6 +355,8 @@ class Execution:
         retriable, retry_after_ms = is_retriable(error, self.desk.clock())
         if isinstance(error, StepError):
             failure = Failure(type(error).__name__, str(error), error.traceback)
+        elif isinstance(error, UnfitError):
+            failure = Failure("EventError", error.message)
         else:
             failure = failure_of(error)
         return RunFailed(self.claim, failure, retriable, retry_after_ms)
@@ -367,19 +367,6 @@ class Execution:
         decode: Callable[[str], Any] = msgspec.json.decode
         said = {"id": id_, "name": name, "ts": ts, "data": decode(data)}
         return {**said, **({} if user is None else {"user": decode(user)}), **({} if v is None else {"v": v})}
-
-
-def is_retriable(error: BaseException, now: int | None = None) -> tuple[bool, int | None]:
-    """Whether another attempt makes sense, and the wait that the code asked for, in milliseconds."""
-    if isinstance(error, BaseExceptionGroup):
-        answers = [is_retriable(each, now) for each in error.exceptions]
-        return any(can for can, _ in answers), max((wait for _, wait in answers if wait is not None), default=None)
-    if isinstance(error, RetryAfterError):
-        try:
-            return True, error.delay_ms(None if now is None else datetime.fromtimestamp(now / 1000, UTC))
-        except Exception:  # noqa: BLE001 - boundary: whatever the user gave as a time
-            return True, None
-    return not isinstance(error, _HOPELESS), None
 
 
 def step_error(step: RecordedStep) -> StepError:

@@ -62,10 +62,13 @@ async def call(
     """Execute the function in this task, and say how it ended. `tasks` are those that are going."""
     loop = asyncio.get_running_loop()
     branch.set(Branch(execution))
+    if execution.desk.tracing is not None:
+        execution.desk.tracing.enter(execution.start, None, execution.start.attempt)
     # Only now: a task that is cancelled before it is entered would say nothing.
     execution.task = asyncio.current_task()
     execution.cancel_if_idle()
     try:
+        execution.event_types = function.event_types
         ending: Any = execution.completed(await function.code(make(execution, function.spec, loop)))
     except BaseException as error:  # noqa: BLE001 - boundary: the user's function, sys.exit() included
         leave_if_out_of_memory(error)

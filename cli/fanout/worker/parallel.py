@@ -64,7 +64,7 @@ class _Branches:
         self._all_ended.wait()
 
 
-def call(execution: Execution, branches: Sequence[Callable[[], Any]]) -> list[Any]:
+def call(execution: Execution, branches: Sequence[Callable[[], Any]]) -> tuple[Any, ...]:
     """Call them at the same time, and wait for all of them."""
     execution.refuse_inside("`parallel`")
     if len(branches) > MAX_BRANCHES:
@@ -76,7 +76,7 @@ def call(execution: Execution, branches: Sequence[Callable[[], Any]]) -> list[An
                 hint="give functions without arguments, such as `lambda: ctx.step.run(...)`",
             )
     if not branches:
-        return []
+        return ()
     made = _Branches(execution, len(branches))
     made.start(branches)
     made.wait()
@@ -85,4 +85,4 @@ def call(execution: Execution, branches: Sequence[Callable[[], Any]]) -> list[An
     first = next((error for error in made.errors if error is not None), None)
     if first is not None:
         raise first
-    return made.results
+    return tuple(made.results)

@@ -11,20 +11,25 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from fanout.codec import failure_of
-from fanout.declare import on_failure_of, spec_of
+from fanout.declare import event_schema_of, on_failure_of, spec_of
 from fanout.errors import LoadError
 from fanout.model import FunctionSpec
 from fanout.worker.step_names import step_names
+
+if TYPE_CHECKING:
+    from fanout.worker.event_types import EventTypes
 
 
 class Registered(NamedTuple):
     spec: FunctionSpec
     code: Callable[..., Any]
+    event_types: EventTypes | None = None
+    """What it has for the data of its events, if that is more than JSON."""
 
     @property
     def written(self) -> CodeType | None:
@@ -85,10 +90,28 @@ def _register(registered: dict[str, Registered], new: Registered) -> None:
 
 
 def _described(root: Path, spec: FunctionSpec, code: Callable[..., Any]) -> Registered:
-    """With the file as people know it, relative to the project, and with the names of its steps."""
-    found = Registered(spec, code)
-    shown = msgspec.structs.replace(spec, file=_relative(root, spec.file), steps=step_names(found.written))
-    return found._replace(spec=shown)
+    """With the file as people know it, relative to the project, the names of its steps, and what its events have."""
+    file = _relative(root, spec.file)
+    try:
+        found = typed(spec, code)
+    except LoadError as error:
+        where = f"`{file}` line {spec.line}: `{spec.qualname}`"
+        raise LoadError(f"{where}: {error.message}", hint=error.hint) from None
+    return found._replace(spec=msgspec.structs.replace(found.spec, file=file, steps=step_names(found.written)))
+
+
+def typed(spec: FunctionSpec, code: Callable[..., Any]) -> Registered:
+    """The function, with what it says of its events.
+
+    Raises:
+        LoadError: `event_schema` has what can't be used.
+    """
+    if event_schema_of(code) is None:
+        return Registered(spec, code)
+    from fanout.worker.event_types import types_of  # lazy: most functions have none, and workers start sooner
+
+    types = types_of(code, spec)
+    return Registered(msgspec.structs.replace(spec, schemas=types.described()), code, types)
 
 
 def _import_all(root: Path, name: str) -> Iterator[ModuleType]:

@@ -43,7 +43,10 @@ def call(
 ) -> RunCompleted | RunFailed | RunEvicted:
     """Execute the function in this thread. How it ended."""
     branch.set(Branch(execution))
+    if execution.desk.tracing is not None:
+        execution.desk.tracing.enter(execution.start, None, execution.start.attempt)
     try:
+        execution.event_types = function.event_types
         return execution.completed(function.code(make(execution, function.spec)))
     except Evicted:
         return execution.raised(Evicted())

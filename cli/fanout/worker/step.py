@@ -2,48 +2,35 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from fanout.codec import encode_output
-from fanout.errors import StepError
-from fanout.model import Event, StepKind, StepState
-from fanout.protocol import Awaited, SentEvent, Sleep, ToEngine
+from fanout.errors import InvokeError
+from fanout.model import Event, Sendable, StepKind
 from fanout.worker import asking, parallel
-from fanout.worker.asking import Duration, Events, Moment, OnError, Target
+from fanout.worker.asking import Duration, Moment, OnError, Target
 from fanout.worker.attempt import Attempt
-from fanout.worker.execution import Evicted, Execution, Reached
+from fanout.worker.execution import Evicted
 from fanout.worker.memory import leave_if_out_of_memory
 from fanout.worker.returns import decoder_of
+from fanout.worker.waiting import ThreadWaiter, Waiting
+
+if TYPE_CHECKING:
+    from fanout.worker.signatures import Branch, Function, GivenT, KeysT, LooseT, OutputT, Shape
 
 P = ParamSpec("P")
 T = TypeVar("T")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
+ItemT = TypeVar("ItemT")
 
 
-class ThreadWaiter:
-    """A thread that waits, or several for the same thing."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def wake(self) -> None:
-        self._lock.release()
-
-    def wait(self) -> None:
-        with self._lock:  # given back at once: several threads may wait for one call
-            pass
-
-
-class Steps:
-    """The steps of a plain function."""
-
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
+class Steps(Waiting):
+    """The steps of a plain function. What a call gives is recorded; it is never done again."""
 
     def run(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn(*args, **kwargs)` once and remember its result for ever.
@@ -127,7 +114,7 @@ class Steps:
             output = self._ask(reached, awaited)
         return asking.awaited_event(output)
 
-    def send_event(self, name: str, events: Events) -> list[str]:
+    def send_event(self, name: str, events: Sendable | Sequence[Sendable]) -> list[str]:
         """Send one event or many, exactly once: they are stored in the transaction that records this step.
 
         Each is `{"name": ..., "data": {...}}`, with `id`, `ts`, `user` and `v` if they matter.
@@ -136,26 +123,57 @@ class Steps:
             their ids, in order.
 
         Raises:
-            EventError: one of them is no event; none was sent.
+            EventError: one of them is no event, or does not fit a function that it would start; none was sent.
         """
         reached = self._execution.reach(name)
         output = self._recorded(reached)
         if output is None:
-            sent = asking.sent_events(reached.key, events, self._now())
+            sent = asking.sent_events(reached.key, events, self._now(), self._execution.desk.schemas)
             output = encode_output(f"step `{reached.key}`", [event.id for event in sent])
             self._done(reached, StepKind.SEND, output, sent)
         return asking.ids(output)
 
+    @overload
     def invoke(
-        self, name: str, function: Target, data: Mapping[str, Any] | None = None, *, timeout: Duration | None = None
-    ) -> Any:
+        self,
+        name: str,
+        function: Function[dict[str, Any], OutputT] | str,
+        data: Shape | None = None,
+        *,
+        timeout: Duration | None = None,
+    ) -> OutputT: ...
+
+    @overload
+    def invoke(
+        self,
+        name: str,
+        function: Function[GivenT, OutputT],
+        data: GivenT,
+        *,
+        timeout: Duration | None = None,
+    ) -> OutputT: ...
+
+    @overload
+    def invoke(
+        self,
+        name: str,
+        function: Function[KeysT, OutputT],
+        data: dict[str, Any],
+        *,
+        timeout: Duration | None = None,
+    ) -> OutputT: ...
+
+    def invoke(self, name: str, function: Target, data: Any = None, *, timeout: Duration | None = None) -> Any:
         """Run another function with this data as its event's, and wait for what it returns.
 
         Args:
             name: the step's.
-            function: a function of fanout's, or the id of one.
-            data: the data of its event.
+            function: a function of fanout's, plain or async, or the id of one.
+            data: the data of its event, as its context is annotated: a mapping, a dataclass, a Struct or a model.
             timeout: how long to wait, as for `sleep`; the function itself goes on.
+
+        Returns:
+            what it returned, in the type that it is annotated to return; of an id, as JSON values.
 
         Raises:
             InvokeError: it failed, was cancelled, or took too long.
@@ -165,6 +183,78 @@ class Steps:
         if output is None:
             output = self._ask(reached, asking.invoke(reached.key, function, data, timeout, self._now()))
         return asking.returned(function, output)
+
+    @overload
+    def map(
+        self,
+        name: str,
+        function: Function[dict[str, Any], OutputT] | str,
+        items: Iterable[ItemT],
+        *,
+        key: Callable[[ItemT], object] | None = None,
+        max_in_flight: int | None = None,
+        on_error: Literal["stop"] = "stop",
+    ) -> list[OutputT]: ...
+
+    @overload
+    def map(
+        self,
+        name: str,
+        function: Function[GivenT, OutputT],
+        items: Iterable[GivenT],
+        *,
+        key: Callable[[GivenT], object] | None = None,
+        max_in_flight: int | None = None,
+        on_error: Literal["stop"] = "stop",
+    ) -> list[OutputT]: ...
+
+    @overload
+    def map(
+        self,
+        name: str,
+        function: Function[KeysT, OutputT],
+        items: Iterable[LooseT],
+        *,
+        key: Callable[[LooseT], object] | None = None,
+        max_in_flight: int | None = None,
+        on_error: Literal["stop"] = "stop",
+    ) -> list[OutputT]: ...
+
+    @overload
+    def map(
+        self,
+        name: str,
+        function: Function[dict[str, Any], OutputT] | str,
+        items: Iterable[ItemT],
+        *,
+        key: Callable[[ItemT], object] | None = None,
+        max_in_flight: int | None = None,
+        on_error: Literal["collect"],
+    ) -> list[OutputT | InvokeError]: ...
+
+    @overload
+    def map(
+        self,
+        name: str,
+        function: Function[GivenT, OutputT],
+        items: Iterable[GivenT],
+        *,
+        key: Callable[[GivenT], object] | None = None,
+        max_in_flight: int | None = None,
+        on_error: Literal["collect"],
+    ) -> list[OutputT | InvokeError]: ...
+
+    @overload
+    def map(
+        self,
+        name: str,
+        function: Function[KeysT, OutputT],
+        items: Iterable[LooseT],
+        *,
+        key: Callable[[LooseT], object] | None = None,
+        max_in_flight: int | None = None,
+        on_error: Literal["collect"],
+    ) -> list[OutputT | InvokeError]: ...
 
     def map(
         self,
@@ -184,7 +274,7 @@ class Steps:
 
         Args:
             name: the step's.
-            function: a function of fanout's, or the id of one.
+            function: a function of fanout's, plain or async, or the id of one.
             items: any number of them.
             key: gives each item a text or number of its own.
             max_in_flight: how many of its runs may be there at a time; 1,000 if left out.
@@ -204,8 +294,28 @@ class Steps:
             output = self._feed(reached, mapped)
         return mapped.results(output)
 
-    def parallel(self, *branches: Callable[[], Any]) -> list[Any]:
-        """Call the branches at the same time, each in a thread, with steps of their own.
+    @overload
+    def parallel(self, a: Branch[T1], /) -> tuple[T1]: ...
+
+    @overload
+    def parallel(self, a: Branch[T1], b: Branch[T2], /) -> tuple[T1, T2]: ...
+
+    @overload
+    def parallel(self, a: Branch[T1], b: Branch[T2], c: Branch[T3], /) -> tuple[T1, T2, T3]: ...
+
+    @overload
+    def parallel(self, a: Branch[T1], b: Branch[T2], c: Branch[T3], d: Branch[T4], /) -> tuple[T1, T2, T3, T4]: ...
+
+    @overload
+    def parallel(
+        self, a: Branch[T1], b: Branch[T2], c: Branch[T3], d: Branch[T4], e: Branch[T5], /
+    ) -> tuple[T1, T2, T3, T4, T5]: ...
+
+    @overload
+    def parallel(self, *branches: Branch[T]) -> tuple[T, ...]: ...
+
+    def parallel(self, *branches: Callable[[], Any]) -> tuple[Any, ...]:
+        """Call the branches, functions without arguments, at the same time: each in a thread, with steps of its own.
 
         All come to their end, also when one of them raises.
 
@@ -216,110 +326,3 @@ class Steps:
             BaseException: what the first one that raised has raised.
         """
         return parallel.call(self._execution, branches)
-
-    def _now(self) -> int:
-        return self._execution.desk.clock()
-
-    # What is known of a step, and what is asked.
-
-    def _recorded(self, reached: Reached, cause: BaseException | None = None) -> str | None:
-        """The step's output; None if it is to be executed or asked for now. What waits is waited for.
-
-        Raises:
-            StepError: it has failed, for good; from `cause`, if it has just been executed.
-        """
-        execution = self._execution
-        if execution.has_left:
-            self._leave_again()
-        while True:
-            try:
-                recorded = execution.remembered(reached.key)
-            except StepError as error:
-                raise error from cause
-            if recorded is None or recorded.progress is not None:
-                return None
-            if recorded.state is StepState.COMPLETED:
-                return recorded.output or "null"
-            if not recorded.is_open:
-                return None
-            self._wait(reached.key)
-
-    def _sleep(self, reached: Reached, due_at: int) -> None:
-        if due_at > self._now():
-            self._ask(reached, Sleep(due_at))
-        else:
-            self._done(reached, StepKind.SLEEP, "null")
-
-    def _ask(self, reached: Reached, awaited: Awaited) -> str:
-        """Let the engine have the step, and wait for its output."""
-        self._wait(reached.key, asking.waits(self._execution, reached, awaited))
-        return self._recorded(reached) or "null"
-
-    def _feed(self, reached: Reached, mapped: asking.Mapped) -> str:
-        """Give the engine items as long as it has room for them, and wait for the output."""
-        execution, key = self._execution, reached.key
-        known = execution.recorded.get(key)
-        if known is None or known.progress is None:
-            room = mapped.request.max_in_flight
-            execution.desk.link.post(asking.waits(execution, reached, mapped.request))
-        else:
-            taken, room = known.progress
-            mapped.skip(taken)
-        while True:
-            items = mapped.next_items(execution.claim, room) if room > 0 else None
-            self._wait(key, items)
-            output = self._recorded(reached)
-            if output is not None:
-                return output
-            room = asking.room(execution.recorded[key])
-
-    def _done(self, reached: Reached, kind: StepKind, output: str, events: tuple[SentEvent, ...] = ()) -> None:
-        """A step whose whole work is to be recorded."""
-        self._settle()
-        attempt = Attempt(self._execution, reached, kind)
-        attempt.leave()
-        self._execution.desk.link.post(attempt.completed(output, ThreadWaiter(), events))
-
-    # Waiting and leaving.
-
-    def _wait(self, key: str, message: ToEngine | None = None) -> None:
-        """Until the journal has something new on this step."""
-        execution = self._execution
-        waiter = ThreadWaiter()
-        if execution.begin_wait(key, waiter, message):
-            execution.rest()
-            execution.desk.link.flush()
-            waiter.wait()
-        else:
-            execution.desk.link.flush()
-        self._leave_if_evicted()
-
-    def _settle(self) -> None:
-        """A step begins only when all before it are durable, with a slot, and not when the execution has to leave."""
-        execution = self._execution
-        for number in tuple(execution.unrecorded):
-            if execution.is_evicting:
-                break
-            # It stays in the list while this waits, so that an eviction finds it.
-            call = execution.desk.calls.get(number)
-            if isinstance(call, ThreadWaiter):
-                call.wait()
-            with suppress(ValueError):
-                execution.unrecorded.remove(number)
-        if execution.is_parked:
-            waiter = ThreadWaiter()
-            if execution.wants_slot(waiter):
-                execution.desk.link.flush()
-                waiter.wait()
-        self._leave_if_evicted()
-
-    def _leave_if_evicted(self) -> None:
-        if self._execution.is_evicting:
-            self._execution.has_left = True
-            raise Evicted
-
-    def _leave_again(self) -> None:
-        """The code has caught what makes it leave."""
-        if self._execution.is_stuck():
-            threading.Event().wait()  # for ever: it would only come back
-        raise Evicted

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from fanout import config as config_
-from fanout.client import Client
+from fanout.client import Connection
 from fanout.commands import text, waiting
 from fanout.commands.live.facts import Fact, tells_of_failure, without_secrets
 from fanout.commands.live.json import fact_json
@@ -287,7 +287,7 @@ class _Session:
             "interval_ms": None,
         }  # fmt: skip
         try:
-            with Client(self._own.config.journal) as client:
+            with Connection(self._own.config.journal) as client:
                 client.request("replay", asked)
         except FanoutError as error:
             self._screen.say(f"error: {text.printable(error.message)}")

@@ -229,6 +229,13 @@ class TimesShape(TypedDict):
     p95: int | None
 
 
+class EventSchemaShape(TypedDict):
+    """A JSON Schema of an event's data; `event` is null if it is for all that the function listens to."""
+
+    event: str | None
+    schema: dict[str, Any]
+
+
 class FunctionShape(TypedDict):
     id: str
     name: str
@@ -243,6 +250,7 @@ class FunctionShape(TypedDict):
     paused_at: int | None
     triggers: list[dict[str, Any]]
     settings: dict[str, Any]
+    event_schemas: list[EventSchemaShape]
     steps: list[str] | None
     runs: dict[str, int]
     last_run: LastRunShape | None

@@ -16,7 +16,7 @@ from fanout.journal.filters import RunFilter
 from fanout.journal.functions import CronTick, KnownFunction
 from fanout.journal.statistics import Activity, FunctionFigures, Percentiles, Statistics
 from fanout.model import CronTrigger, EventTrigger, Run, RunState
-from fanout.views import cron, words
+from fanout.views import cron, event_schemas, words
 from fanout.views.function_words import all_settings, cron_triggers, schedule_in_words, triggers_in_words
 from fanout.views.functions import named
 from fanout.web.pages.forms import form_of
@@ -101,7 +101,7 @@ async def functions(request: Request) -> Response:
 def _all(reader: JournalReader) -> list[Row]:
     now = words.now()
     counts = reader.run_counts(_MOST_COUNTED).by_function
-    figures = {each.function: each for each in reader.statistics(now - _DAY_MS, now, None, most_slices=1).functions}
+    figures = {each.function: each for each in reader.function_figures_since(now - _DAY_MS)}
     activity = reader.activity(now - _DAY_MS, _DAY_MS // _SLICES, _SLICES)
     found = []
     for known in reader.functions():
@@ -149,6 +149,7 @@ async def _page(
         spec=spec,
         listens=[trigger for trigger in spec.triggers if isinstance(trigger, EventTrigger)],
         settings=list(all_settings(spec)),
+        schemas=[(each, event_schemas.in_short(each)) for each in spec.schemas],
         flow=found.statistics.throughput,
         runs=sum(found.statistics.counts.values()),
         number_failed=found.statistics.counts.get(RunState.FAILED, 0),

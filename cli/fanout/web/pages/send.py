@@ -105,7 +105,12 @@ async def send(request: Request) -> Response:
 
     # Those that begin to wait while the event is being stored may hear it as well.
     before = await site.look(hearers) if site.config.journal.exists() else set()
-    [accepted] = await site.append_events([event])
+    try:
+        [accepted] = await site.append_events([event])
+    except EventError as error:
+        return await _form(
+            request, filled, wrong=Wrong("data", error.message.removeprefix("`the request`: "), error.hint)
+        )
     remember(request, accepted, before | await site.look(hearers))
     said = "duplicate" if accepted.is_duplicate else "sent"
     return RedirectResponse(address(f"/events/{quote(accepted.id)}", said=said), 303)

@@ -1,0 +1,1 @@
+"""A package, so that pytest finds the package `functions` beside it."""
