@@ -43,7 +43,7 @@ def test_a_backup_is_the_journal_as_it_was_in_one_file_of_its_owner(tmp_path: Pa
         Path(f"{copy}{suffix}").unlink(missing_ok=True)
     assert names(tmp_path) == ["copy.db"]
     with closing(SqliteJournal(copy)) as again:
-        assert again.last_run_key() == 12
+        assert again.last_run_key() == 13
         again.append_events([event()], NOW)
 
 
@@ -199,10 +199,10 @@ def test_what_is_said_of_a_journal(tmp_path: Path) -> None:
         with CareReader(made.path) as reader:
             found = reader.information(cutoffs(Keep(0, 0), NOW + 10**8))
     assert found.runs == {
-        RunState.COMPLETED: 5, RunState.FAILED: 1, RunState.QUEUED: 1, RunState.RUNNING: 2, RunState.WAITING: 3,
+        RunState.COMPLETED: 5, RunState.FAILED: 1, RunState.QUEUED: 2, RunState.RUNNING: 2, RunState.WAITING: 3,
     }  # fmt: skip
-    assert (found.oldest_run, found.newest_run) == ((run_id(1), NOW), (run_id(12), NOW))
-    assert (found.rows["event"], found.rows["run"], found.rows["step"]) == (4, 12, 4)
+    assert (found.oldest_run, found.newest_run) == ((run_id(1), NOW), (run_id(13), NOW))
+    assert (found.rows["event"], found.rows["run"], found.rows["step"]) == (4, 13, 4)
     assert found.file_bytes + found.log_bytes > 50_000
     assert found.is_shrinkable
     assert found.prunable.runs > 0
