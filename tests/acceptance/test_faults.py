@@ -84,7 +84,8 @@ def test_a_read_only_disk_is_one_clear_line(project: Project) -> None:
             result = project.fanout(*command)
             assert result.code == 4
             assert result.err.splitlines() == [
-                f"error: the journal `{project.journal}` can't be locked: Read-only file system"
+                f"error: the journal `{project.journal}` can't be locked: Read-only file system",
+                "hint: `[journal] path` in `fanout.toml` puts it where it can be written",
             ]
         assert len(project.fanout("runs", "--json").out.splitlines()) == 1
         assert (
