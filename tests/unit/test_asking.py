@@ -227,6 +227,7 @@ def test_an_expression_goes_along_as_it_is_written(execution: Execution) -> None
         ({"event": ""}, "step `paid`: `event` has to be the name of an event, not ''"),
         ({"event": 5}, "step `paid`: `event` has to be the name of an event, not 5"),
         ({"event": None}, "step `paid`: `event` has to be the name of an event, not None"),
+        ({"event": "a\ud800"}, "step `paid`: `event` has to be the name of an event, not 'a\\ud800'"),
         ({"event": "app/*"}, "step `paid`: `event` has to be the name of an event, not 'app/*'"),
         ({"event": "fanout/x"}, "step `paid`: events that begin with `fanout/` can't be awaited"),
         ({"match": ""}, "step `paid`: `match` has to be a path such as `data.user_id`, not ''"),
@@ -371,6 +372,11 @@ def test_whatever_is_an_object_in_json_can_be_an_invoked_functions_data(data: An
         (
             (print, None, None),
             "step `pay`: <built-in function print> is no function of fanout",
+            "give a function that has `@fanout.function(...)`, or the id of one",
+        ),
+        (
+            ("a\ud800", None, None),
+            "step `pay`: 'a\\ud800' is no function of fanout",
             "give a function that has `@fanout.function(...)`, or the id of one",
         ),
         (

@@ -227,6 +227,16 @@ def test_two_items_with_one_key_are_refused(second: Any) -> None:
     )
 
 
+def test_a_key_that_is_no_text_is_refused() -> None:
+    given = mapped(["é", "\n", "b"], key=lambda item: "a\ud800" if item == "b" else item)
+    assert given.next_items(CLAIM, 2) == items(0, ('{"item":"é"}', "é"), ('{"item":"\\n"}', "\n"))
+    assert refusal(given.next_items, CLAIM, 1) == (
+        UsageError,
+        "step `pay`: item 2 has the key 'a\\ud800', which is no text",
+        None,
+    )
+
+
 def test_keys_that_differ_only_in_kind_are_one() -> None:
     given = mapped([1, "1"], key=lambda item: item)
     assert refusal(given.next_items, CLAIM, 2) == (

@@ -60,6 +60,7 @@ def test_decorators_and_no_steps(tmp_path: Path) -> None:
     [
         "ctx.step.run(f'charge-{1}', print)",
         "ctx.step.run(NAME, print)",
+        r"ctx.step.run('\ud800', print)",
         "ctx.step.run('a' + 'b', print)",
         "ctx.step.run(*[1, 2])",
         "ctx.step.run()",

@@ -87,7 +87,7 @@ def event_wait(
     execution: Execution, step: str, event: str, timeout: Duration, match: str | None, if_: str | None
 ) -> EventWait:
     """What to wait for, checked."""
-    if not isinstance(event, str) or not event or "*" in event:
+    if not isinstance(event, str) or not event or not event.isprintable() or "*" in event:
         raise UsageError(f"step `{step}`: `event` has to be the name of an event, not {event!r}")
     if event.startswith(RESERVED_PREFIX):
         raise UsageError(f"step `{step}`: events that begin with `{RESERVED_PREFIX}` can't be awaited")
@@ -142,7 +142,7 @@ def ids(output: str) -> list[str]:
 
 
 def function_id(step: str, function: Target) -> str:
-    if isinstance(function, str) and function:
+    if isinstance(function, str) and function and function.isprintable():
         return function
     spec = spec_of(function)
     if spec is None:
@@ -229,6 +229,8 @@ class Mapped:
         if self._key is None:
             return None
         key = str(self._key(item))
+        if not _is_text(key):
+            raise UsageError(f"step `{self._step}`: item {number} has the key {key!r}, which is no text")
         if key in self._seen:
             raise UsageError(f"step `{self._step}`: item {number} has the key `{key}`, like one before it")
         self._seen.add(key)
@@ -247,6 +249,11 @@ class Mapped:
             failure = Failure(error["type"], f"item {number}: {error['message']}", error["traceback"])
             results[int(number)] = invoke_error(self._step, failure, int(number))
         return results
+
+
+def _is_text(said: str) -> bool:
+    """Half a surrogate pair can be in a `str`, and nowhere else."""
+    return said.isascii() or not any("\ud800" <= character <= "\udfff" for character in said)
 
 
 def waits(execution: Execution, reached: Reached, awaited: Awaited) -> StepWaits:

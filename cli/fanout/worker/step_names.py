@@ -46,7 +46,8 @@ def _names(function: _Function, context: str) -> tuple[str, ...] | None:
             if node.func.attr in _WITHOUT_NAME:
                 continue
             name = _first_argument(node)
-            if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
+            # One that can't be printed is refused when the step is reached.
+            if not isinstance(name, ast.Constant) or not isinstance(name.value, str) or not name.value.isprintable():
                 return None
             names[name.value] = None
         elif isinstance(node, ast.Attribute) and node.attr in _WITHOUT_STEPS:
