@@ -19,7 +19,7 @@ from benchmarks.project.fan_out_plain import PAYLOAD_BYTES, first, second, third
 from benchmarks.sending import EVENT, check_runs, completed, follow_to_completion
 from benchmarks.settings import Options, Result, Setting, settings_of
 from fanout import config
-from fanout.declare import spec_of
+from fanout.attached import spec_of
 from fanout.events import NewEvent
 from fanout.ids import UlidFactory
 from fanout.journal.appender import AcceptedEvent

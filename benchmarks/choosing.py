@@ -17,8 +17,8 @@ from benchmarks.measure import BenchmarkError, Deadline, Figure, figure
 from benchmarks.project.keyed import one, roomy
 from benchmarks.sending import EVENT
 from benchmarks.settings import Options, Result, settings_of
+from fanout.attached import spec_of
 from fanout.core import flow
-from fanout.declare import spec_of
 from fanout.engine.limits import FreeSlot, Limits
 from fanout.engine.queue import ReadyQueue
 from fanout.events import NewEvent

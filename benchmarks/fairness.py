@@ -11,8 +11,8 @@ from benchmarks.measure import BenchmarkError, Deadline, Figure, figure
 from benchmarks.project.keyed import PAYLOAD_BYTES, STEP_S, one, roomy, two
 from benchmarks.sending import check_runs, completed, follow
 from benchmarks.settings import Options, Result, settings_of
+from fanout.attached import spec_of
 from fanout.client import watched_events
-from fanout.declare import spec_of
 from fanout.journal.appender import AcceptedEvent
 from fanout.journal.family import Watched
 

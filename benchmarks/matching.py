@@ -12,8 +12,8 @@ from benchmarks.crowd import check_limits
 from benchmarks.measure import BenchmarkError, figure
 from benchmarks.project.keyed import one
 from benchmarks.settings import Options, Result, settings_of
+from fanout.attached import spec_of
 from fanout.core.routing import Routes
-from fanout.declare import spec_of
 from fanout.model import EventTrigger, FunctionSpec
 
 LIMITS = {"many_us": 10.0, "tails_us": 10.0}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 
+from fanout.attached import ATTRIBUTE, EVENT_SCHEMA, ON_FAILURE, spec_of
 from fanout.durations import parse_duration
 from fanout.errors import CronError, ExpressionError, LoadError
 from fanout.flow import Batch, Concurrency, Debounce, Priority, RateLimit, Singleton, Throttle, rules_of
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 else:
     F = TypeVar("F")
 
-ATTRIBUTE = "__fanout__"
-ON_FAILURE = "__fanout_on_failure__"
-EVENT_SCHEMA = "__fanout_event_schema__"
 MAX_RETRIES = 20
 MAX_TRIGGERS = 10
 MAX_CANCEL_ON = 5
@@ -210,23 +208,6 @@ def function(
             hint='write `@fanout.function(trigger=fanout.on("app/user.signup"))`',
         )
     return attach
-
-
-def on_failure_of(value: object) -> tuple[FunctionSpec, Callable[..., Any]] | None:
-    """What is run when a run of this function has failed: its spec, and its code."""
-    found: tuple[FunctionSpec, Callable[..., Any]] | None = getattr(value, "__dict__", {}).get(ON_FAILURE)
-    return found
-
-
-def event_schema_of(value: object) -> Any:
-    """The type of the data of a function's events, or those by the events' names; None where it has none."""
-    return getattr(value, "__dict__", {}).get(EVENT_SCHEMA)
-
-
-def spec_of(value: object) -> FunctionSpec | None:
-    """The spec that `@function` attached, if `value` has one of its own."""
-    spec = getattr(value, "__dict__", {}).get(ATTRIBUTE)
-    return spec if isinstance(spec, FunctionSpec) else None
 
 
 def _describe(

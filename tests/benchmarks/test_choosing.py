@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks.choosing import choose_all, prepare
 from benchmarks.project.keyed import one, roomy
+from fanout.attached import spec_of
 from fanout.core import flow
-from fanout.declare import spec_of
 from fanout.engine.queue import ReadyQueue
 from fanout.journal.rows import QueuedRun
 from fanout.journal.sqlite import SqliteJournal

@@ -15,7 +15,7 @@ from typing import Any
 
 import fanout
 from fanout import config, events
-from fanout.declare import spec_of
+from fanout.attached import spec_of
 from fanout.testing import Project, run
 from tests.docs.pages import Part, commands, parts
 from tests.docs.shell import Shell

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from fanout.commands import completing
-from fanout.commands.completing import FILES, GRAMMAR, SHELLS, Expected, Word, answers, expected
+from fanout.commands.completing import FILES, GRAMMAR, SHELLS, Expected, answers, expected
 from fanout.commands.completion import Shell
+from fanout.commands.completion_word import Word
 from fanout.model import CronTrigger, EventTrigger
 from tests.unit.filled import NOW, Filled, event_id, run_id
 from tests.unit.specs import add, spec

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 import fanout
-from fanout.declare import ATTRIBUTE, MAX_NAME_BYTES, cron, on, spec_of
+from fanout.attached import ATTRIBUTE, spec_of
+from fanout.declare import MAX_NAME_BYTES, cron, on
 from fanout.errors import LoadError
 from fanout.model import Backoff, Catchup, ConcurrencyRule, CronTrigger, EventTrigger, FunctionSpec, Overlap
 

@@ -11,7 +11,7 @@ import pytest
 
 import fanout
 from fanout import CancelOn, Timeouts
-from fanout.declare import on_failure_of, spec_of
+from fanout.attached import on_failure_of, spec_of
 from fanout.errors import LoadError
 from fanout.model import NO_LIMITS, CancelRule, FunctionSpec, TimeLimits
 

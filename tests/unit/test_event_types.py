@@ -15,9 +15,9 @@ import pydantic
 import pytest
 
 import fanout
+from fanout.attached import spec_of
 from fanout.core.event_schemas import INVOKED, UnfitError
 from fanout.core.json_schema import MAX_DEPTH
-from fanout.declare import spec_of
 from fanout.errors import LoadError
 from fanout.worker.event_types import MAX_SCHEMA_BYTES, EventTypes, types_of
 

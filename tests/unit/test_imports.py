@@ -24,7 +24,7 @@ LAYERS = (
     ("views",),
     ("client", "engine", "runner", "tracing", "worker"),
     ("config", "config_text", "config_tracing", "events", "journal", "starter"),
-    ("cloud_events", "codec", "core", "declare", "flow", "json_lists", "protocol"),
+    ("attached", "cloud_events", "codec", "core", "declare", "flow", "json_lists", "protocol"),
     ("durations", "errors", "ids", "model"),
 )
 PARTS = {part: depth for depth, layer in enumerate(LAYERS) for part in layer}

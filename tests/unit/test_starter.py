@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from fanout.attached import spec_of
 from fanout.config import DEFAULT_PORT, DEFAULT_SLOTS, load
-from fanout.declare import spec_of
 from fanout.errors import ConfigError, UsageError
 from fanout.events import NewEvent, parse
 from fanout.model import EventTrigger

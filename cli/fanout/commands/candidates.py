@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from fanout import config
-from fanout.commands.completing import Word
+from fanout.commands.completion_word import Word
 from fanout.journal.functions import KnownFunction
 from fanout.journal.received import EventFilter
 from fanout.journal.sqlite_reader import JournalReader

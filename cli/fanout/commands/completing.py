@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fanout.commands.completion_word import Word
+
 GRAMMAR = Path(__file__).with_name("grammar.json")
 SHELLS = ("bash", "zsh", "fish")
 VARIABLE = "_FANOUT_COMPLETE"
@@ -26,13 +28,6 @@ _HARMLESS = re.compile(r"[\w@%+=,./][\w@%+=:,./-]*", re.ASCII)
 """A value is put on a command line, and names of events come from anywhere: nothing that a shell would act on."""
 _LISTS = "63"
 """What bash calls a listing of what there is, after the second TAB."""
-
-
-class Word(NamedTuple):
-    """What may stand at the cursor, and what it is."""
-
-    text: str
-    help: str = ""
 
 
 class Expected(NamedTuple):

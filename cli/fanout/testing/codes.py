@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from fanout import config as config_
+from fanout.attached import spec_of
 from fanout.declare import function as declare
-from fanout.declare import spec_of
 from fanout.errors import UsageError
 from fanout.model import FunctionSpec
 from fanout.testing.stubs import outcome_of

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from weakref import finalize
 
-from fanout.declare import spec_of
+from fanout.attached import spec_of
 from fanout.errors import NotFoundError, UsageError
 from fanout.model import Event, FunctionSpec
 from fanout.testing import codes

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from fanout.attached import spec_of
 from fanout.codec import decode_json, encode_output
 from fanout.core.event_schemas import EventSchemas
 from fanout.core.paths import value_at
-from fanout.declare import spec_of
 from fanout.durations import parse_duration
 from fanout.errors import UsageError
 from fanout.events import Limits, parse

@@ -13,10 +13,10 @@ from weakref import WeakKeyDictionary
 
 import msgspec
 
+from fanout.attached import event_schema_of
 from fanout.codec import failure_of
 from fanout.core.event_schemas import INVOKED, UnfitError, chosen
 from fanout.core.json_schema import JsonSchema
-from fanout.declare import event_schema_of
 from fanout.errors import LoadError
 from fanout.model import EventSchema, EventTrigger, FunctionSpec
 from fanout.protocol import Envelope

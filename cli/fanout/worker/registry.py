@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from fanout.attached import event_schema_of, on_failure_of, spec_of
 from fanout.codec import failure_of
-from fanout.declare import event_schema_of, on_failure_of, spec_of
 from fanout.errors import LoadError
 from fanout.model import FunctionSpec
 from fanout.worker.step_names import step_names
