@@ -153,3 +153,15 @@ def test_a_step_that_a_parked_run_waits_for_is_not_its_workers_to_end(scene: Sce
     assert worker not in scene.pool.workers
     scene.settle()
     assert {state for (state,) in scene.rows("SELECT state FROM run")} == {"completed"}
+
+
+def test_items_of_a_map_that_is_over_do_not_bring_it_back(scene: Scene) -> None:
+    """Found by simulation: what came twice made the engine read it from the journal again, before the end was there."""
+    worker, claim = _claimed(scene)
+    last = MapItems(claim, "s", 0, (), True)
+    for messages in ([StepWaits(claim, "s", "", 1, AT, Map("child", 1, False))], [last, last], [last]):
+        scene.pool.say(worker, messages)
+        scene.tick()
+    assert scene.rows("SELECT state, output FROM step WHERE key = 's'") == [("completed", "[]")]
+    assert worker in scene.pool.workers
+    scene.settle()

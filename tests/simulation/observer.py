@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import apsw
@@ -10,7 +10,7 @@ import apsw
 from tests.engine.scripts import Entry, What
 from tests.simulation.admissions import Admissions
 from tests.simulation.commits import Commit
-from tests.simulation.model import Change, Model
+from tests.simulation.model import Change, Model, read
 from tests.simulation.rules import FOR_WORKERS_THAT_ARE_WHOLE, RULES
 from tests.simulation.traffic import Traffic
 
@@ -69,6 +69,15 @@ class Observer:
         if self.model.differs_from(reader):
             self.committed(changes, is_engine=is_engine)
             self.is_whole(reader)
+
+    def come_back(self, failed: Sequence[tuple[dict[str, dict[Any, Change]], bool]], reader: apsw.Connection) -> None:
+        """What was written, and could not be synced, may be there after all once the power was gone."""
+        for changes, is_engine in failed:
+            found = read(reader, self.model.shapes)
+            rows = [(table, key, change.after) for table, some in changes.items() for key, change in some.items()]
+            is_there = all(found[table].get(key) == after for table, key, after in rows)
+            if is_there and any(self.model.tables[table].get(key) != after for table, key, after in rows):
+                self.committed(changes, is_engine=is_engine)
 
     def is_whole(self, reader: apsw.Connection) -> None:
         """All that was durable is there, and nothing else."""

@@ -87,6 +87,8 @@ class Stage(Simulation):
         self.has_checks = False
         self._has_jumps = has_jumps
         self._in_doubt: tuple[Changes, bool] | None = None
+        self._failed: list[tuple[Changes, bool]] = []
+        """What the disk refused to sync since it last did so."""
         self.power_cuts = 0
         self.disk_failures = 0
         super().__init__(folder, *functions, **options)
@@ -114,7 +116,9 @@ class Stage(Simulation):
             yield
         except apsw.Error:
             self._in_doubt = capture.take(), is_engine
+            self._failed.append(self._in_doubt)
             raise
+        self._failed.clear()
         self.observer.committed(capture.take(), is_engine=is_engine)
         if self.has_checks:
             self._check_rules()
@@ -246,6 +250,7 @@ class Stage(Simulation):
         if self._in_doubt is not None:
             (changes, is_engine), self._in_doubt = self._in_doubt, None
             self.observer.settle(changes, self._sender._connection, is_engine=is_engine)
+            self.bell.is_rung = True  # Nobody rings for what they take for lost; but the engine looks now and then.
 
     def _cut_power(self) -> None:
         """All processes are gone, and with them what no disk had: only what was synced is sure to be there."""
@@ -263,7 +268,9 @@ class Stage(Simulation):
         self.path.with_name(f"{self.path.name}-shm").unlink(missing_ok=True)
         self.disk.unsynced.clear()
         self._sender = sender = self._new_sender()
-        self._settle()
+        self.observer.come_back([*self._failed], sender._connection)
+        self._failed.clear()
+        self._in_doubt = None
         self.observer.is_whole(sender._connection)
 
     def lose_power(self) -> None:

@@ -12,6 +12,7 @@ from fanout import protocol
 from fanout.core import flow
 from fanout.model import ConcurrencyRule, FunctionSpec
 from fanout.protocol import (
+    Evict,
     Parked,
     Recorded,
     Resume,
@@ -44,12 +45,15 @@ class Traffic:
         self.has_broken_workers = has_broken_workers
         self._has_jumps = has_jumps
         self._going: dict[int, _Going] = {}
+        self._leaving: set[int] = set()
+        """Claims that were told to leave."""
         self._begun: set[int] = set()
         self._throttles: dict[tuple[str, Any], Gcra] = {}
 
     def forget(self) -> None:
         """The engine, and all of its workers, are gone."""
         self._going.clear()
+        self._leaving.clear()
 
     def clock_was_set(self) -> None:
         """Intervals are counted anew."""
@@ -74,6 +78,8 @@ class Traffic:
                     playing = None if worker not in pool.workers else pool.workers[worker].executions.get(claim)
                     if playing is not None:
                         self._goes(worker, claim, self.model.key_of[playing.start.run_id])
+                case Evict(claim):
+                    self._leaving.add(claim)
                 case Recorded(calls):
                     if worker in pool.workers:
                         for call in calls:
@@ -122,14 +128,18 @@ class Traffic:
             return  # They say that they have ended, and go on.
         specs = functions_of(self.model)
         row = self.model.run(run)
-        for number, rule in enumerate(specs[row.function].flow.concurrency):
-            key = self._key(specs[row.function], number, row)
+        spec = specs.get(row.function)
+        if spec is None:
+            assert claim in self._leaving, f"{row} goes on, and its function is gone"
+            return  # Its old worker has the code, and no limit is there any more.
+        for number, rule in enumerate(spec.flow.concurrency):
+            key = self._key(spec, number, row)
             executing = {
                 each.run
                 for each in self._going.values()
                 if self._shares(specs, self.model.run(each.run), row, number, key)
             }
-            most = rule.limit if rule.scope == "fn" else max(_limits_of_app(specs, specs[row.function].app, rule))
+            most = rule.limit if rule.scope == "fn" else max(_limits_of_app(specs, spec.app, rule))
             assert len(executing) <= most, f"{len(executing)} runs execute where {most} may: {executing}"
 
     def _shares(self, specs: dict[str, FunctionSpec], other: Row, run: Row, number: int, key: Any) -> bool:

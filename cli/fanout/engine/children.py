@@ -66,8 +66,8 @@ class Children:
     def take(self, tick: Tick, active: Active, message: MapItems, now: int) -> None:
         """The next items become runs."""
         run, step = active.run.key, message.key
-        mapping = self._mapping(run, step)
-        if mapping is None or (run, step) in tick.resolved:
+        mapping = None if (run, step) in tick.resolved else self._mapping(run, step)
+        if mapping is None:
             # It was over while the function made these items, and said so to nobody: now somebody waits.
             tick.changed.append((active, step))
             return
