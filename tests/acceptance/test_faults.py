@@ -109,6 +109,18 @@ def test_a_journal_that_is_removed_is_told_of_and_a_new_one_begun(project: Proje
     assert it.effects() == {0: 1, 1: 1, 2: 1}
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_is_asked_to_stop_stops_also_when_the_journal_fails_then(project: Project, number: signal.Signals) -> None:
+    with served(project) as it:
+        os.kill(it.process.pid, signal.SIGSTOP)
+        shutil.rmtree(project.journal.parent)
+        os.kill(it.process.pid, number)
+        os.kill(it.process.pid, signal.SIGCONT)
+        assert it.process.wait(15) == (0 if number is signal.SIGTERM else 130)
+    said = f"error: somebody has removed the journal `{project.journal}` while it was in use"
+    assert it.said[-2:] == [said, "stopped; what was left goes on next time"]
+
+
 def test_a_journal_that_is_replaced_is_told_of_and_the_new_one_is_run(project: Project, tmp_path: Path) -> None:
     folder, other = project.journal.parent, tmp_path / "other"
     project.write(CODE)

@@ -7,8 +7,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import apsw
 import pytest
@@ -174,6 +175,7 @@ def test_a_new_journal_waits_for_another_process_that_is_making_it(path: Path) -
 OPEN_AT_ONCE = """
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from fanout.events import NewEvent
 from fanout.journal.sqlite import SqliteJournal
 
@@ -214,3 +216,11 @@ def test_somebody_else_s_database_is_left_alone(tmp_path: Path) -> None:
         SqliteJournal(path)
     assert caught.value.message == f"`{path}` is not a fanout journal"
     assert path.read_bytes() == before
+
+
+def test_a_disk_is_full_only_where_it_has_a_size(journal: SqliteJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    for blocks, error in ((0, None), (1_000, JournalError)):
+        disk = SimpleNamespace(f_blocks=blocks, f_bavail=0, f_frsize=4096)
+        monkeypatch.setattr("fanout.journal.sqlite_file.os.statvfs", lambda _path, disk=disk: disk)
+        with nullcontext() if error is None else pytest.raises(error, match="is full"):
+            journal.check_room()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -214,3 +215,39 @@ def test_with_patience_a_port_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> 
             process.listening_socket("127.0.0.1", port)
         monkeypatch.setattr("fanout.web.process.time.sleep", lambda _: holder.close())
         process.listening_socket("127.0.0.1", port, patience_s=60).close()
+
+
+def test_where_it_cannot_be_started_now_it_is_tried_again(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_options: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    assert post(running).status_code == 200
+    with monkeypatch.context() as patch:
+        patch.setattr("fanout.web.process.subprocess.Popen", refuse)
+        os.kill(running.pid, signal.SIGKILL)
+        running.until(lambda: len(running.said) == 2, "it is told of")
+    assert running.said[1] == "the web process can't be started: Too many open files; it is tried again in 0.5 s"
+    running.until(lambda: running.process.pid is not None, "it is started again")
+    assert post(running).status_code == 200
+
+
+def test_what_it_does_not_read_holds_nobody_up_and_the_next_one_hears_the_last(running: Running) -> None:
+    assert post(running).status_code == 200
+    first = running.pid
+    os.kill(first, signal.SIGSTOP)
+    before = signal.signal(signal.SIGALRM, _give_up)
+    signal.alarm(10)
+    try:
+        for number in range(2_000):
+            running.process.tell(f"{number} " + "word " * 20)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+        os.kill(first, signal.SIGKILL)
+    running.process.tell("the last")
+    running.until(lambda: running.process.pid not in (None, first), "it is started again")
+    assert httpx.get(f"{running.url}/health", timeout=60).json()["problem"] == "the last"
+
+
+def _give_up(_number: int, _frame: object) -> None:
+    raise AssertionError("it waits for who does not read")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -25,6 +26,14 @@ printed = int(sys.argv[5])
 )
 GOOD = bytes(frame([RunEvicted(7)]))
 LINE = logged_encoder.encode(Logged("r", None, 0, 5, "stdout", None, "kept")) + b"\n"
+
+IN_A_CHILD = """
+if os.fork() == 0:
+    os.setsid()
+    while link.recv(4096):
+        pass
+os._exit(3)
+"""
 
 Start = Callable[[str], LocalPool]
 
@@ -136,3 +145,14 @@ def test_no_descriptors_are_no_fault_of_the_code(tmp_path: Path, monkeypatch: py
     )
     pool.shut_down()
     assert before == 0 or len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_its_end_is_seen_without_a_pidfd_though_its_child_has_the_socket(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_pid: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("fanout.engine.pool.os.pidfd_open", refuse, raising=False)
+    _, lost = until_lost(start(IN_A_CHILD))
+    assert "exited with code 3" in lost.reason

@@ -96,6 +96,9 @@ def serve(
             try:
                 _run(own, look, supervisor, grace)
             except JournalError as error:
+                if own.stopped_by is not None:
+                    say(f"error: {printable(error.message)}")
+                    break
                 own = recovery.replace(error)
             else:
                 break

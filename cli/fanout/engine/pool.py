@@ -135,8 +135,8 @@ class LocalPool:
         # One for all: a new one for each receive would be asked from the system and given back every time.
         self._buffer = memoryview(bytearray(_RECEIVE_BYTES))
         self._next_look = 0.0
-        # A death that no pidfd tells of (macOS, where a child of the worker's kept the socket open) is looked for.
-        self._has_pidfd = hasattr(os, "pidfd_open")
+        # A death that no pidfd tells of (where a child of the worker's kept the socket open) is looked for.
+        self._has_pidfds = hasattr(os, "pidfd_open")
 
     def listen(self, connection: socket.socket) -> None:
         """Let `wait` also return when this socket has something to read."""
@@ -173,10 +173,12 @@ class LocalPool:
         self._selector.register(worker.socket, selectors.EVENT_READ, (worker, self._read_messages))
         self._selector.register(worker.pipe, selectors.EVENT_READ, (worker, self._read_output))
         self._selector.register(worker.printed.fd, selectors.EVENT_READ, (worker, self._read_printed))
-        if self._has_pidfd:
-            with suppress(OSError):  # Without one its end is heard of by the end of its socket.
+        if hasattr(os, "pidfd_open"):
+            try:
                 worker.pidfd = os.pidfd_open(worker.pid)
                 self._selector.register(worker.pidfd, selectors.EVENT_READ, (worker, self._bury))
+            except OSError:
+                self._has_pidfds = False
         self.send(worker.number, [codebase.load])
         return worker.number
 
@@ -209,7 +211,7 @@ class LocalPool:
                 self._write(worker)
             if events & selectors.EVENT_READ and worker.number in self._workers:
                 read(worker, arrivals)
-        if not self._has_pidfd and time.monotonic() > self._next_look:
+        if not self._has_pidfds and time.monotonic() > self._next_look:
             self._next_look = time.monotonic() + 1
             for worker in list(self._workers.values()):
                 if os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):

@@ -31,10 +31,13 @@ from fanout.protocol import (
 _decode = msgspec.json.Decoder().decode
 
 
-def complaint(active: Active, message: FromExecution) -> str | None:  # noqa: C901, PLR0911 - one answer a message
+def complaint(active: Active, message: FromExecution) -> str | None:  # noqa: C901, PLR0911, PLR0912 - one answer a message
     """Why this can't be true, as the rest of a sentence about the worker that has said it."""
-    if type(message) is StepCompleted and not (message.events or message.key in active.over or active.is_parked):
-        return None  # Most are that.
+    if type(message) is StepCompleted:
+        if not _is_json(message.output):
+            return f"gave a result of step `{message.key}` that is not JSON"
+        if not (message.events or message.key in active.over or active.is_parked):
+            return None  # Most are that.
     match message:
         case RunCompleted():
             return None if _is_json(message.output) else "gave a result that is not JSON"

@@ -54,13 +54,19 @@ def place_of(path: Path) -> tuple[int, int] | None:
 
 
 class Files:
-    """A journal's files as they are now: to be made when it has just been opened, and asked before it is closed."""
+    """A journal's files as they are now: to be made when it has just been opened, and asked before it is closed.
 
-    def __init__(self, path: Path) -> None:
+    `before` is its place before it was opened, if it was there.
+    """
+
+    def __init__(self, path: Path, before: tuple[int, int] | None) -> None:
         self._path = path
         self._log = path.with_name(f"{path.name}-wal")
         self.place = place_of(path)
         self._log_place = place_of(self._log)
+        if before is not None and before != self.place:
+            # It was replaced meanwhile. Which of the two is open nobody knows, nor whose the log is.
+            self.place, self._log_place = before, None
 
     def are_gone(self) -> bool:
         """Whether another journal is in its place, or none.

@@ -19,6 +19,7 @@ from fanout.journal.sqlite_connection import (
     moved,
     not_ours,
     open_connection,
+    place_of,
     readable_errors,
 )
 
@@ -41,13 +42,14 @@ class JournalFile:
         """
         self._path = path
         self._make_file()
+        before = place_of(path)
         try:
             self._connection = open_connection(path, apsw.SQLITE_OPEN_READWRITE)
             with readable_errors(path):
                 self._execute = self._connection.execute
                 self._prepare(migrations)
                 self._data_version = self._scalar("PRAGMA data_version")
-            self._files = Files(path)
+            self._files = Files(path, before)
         except BaseException:
             if hasattr(self, "_connection"):
                 self._connection.close()
@@ -129,7 +131,7 @@ class JournalFile:
         with readable_errors(self._path), self._transaction():
             self._execute("UPDATE meta SET value = value")
         disk = os.statvfs(self._path.parent)
-        if disk.f_bavail * disk.f_frsize < _LEAST_ROOM_BYTES:
+        if disk.f_blocks and disk.f_bavail * disk.f_frsize < _LEAST_ROOM_BYTES:  # some tell no size
             raise full(self._path)
 
     def _scalar(self, sql: str, bindings: tuple[Any, ...] = ()) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fanout.journal.sqlite_connection import Files
+from fanout.journal.sqlite_connection import Files, place_of
 from fanout.journal.sqlite_reader import JournalReader
 
 
@@ -27,8 +27,9 @@ class FollowingReader:
         if self._files is not None and self._files.are_gone():
             self.close()
         if self._reader is None:
+            before = place_of(self._path)
             self._reader = JournalReader(self._path, redact=self._redact)
-            self._files = Files(self._path)
+            self._files = Files(self._path, before)
         return self._reader
 
     def version(self) -> tuple[object, ...]:

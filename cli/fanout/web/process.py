@@ -100,9 +100,8 @@ class WebProcess:
         self._unread = b""
         self._is_renewing = False
         self._told = b""
+        self._life = self._alive = -1
         try:
-            # The process reads its end, which ends when nobody has this one any more: however we die.
-            self._life, self._alive = os.pipe()
             self._start()
         except BaseException:
             self._socket.close()
@@ -137,7 +136,11 @@ class WebProcess:
             if self._process.poll() is not None:
                 self._note_end(self._process.returncode)
         if self._process is None and self._start_at is not None and time.monotonic() >= self._start_at:
-            self._start()
+            try:
+                self._start()
+            except OSError as error:  # There are no descriptors or no memory: that may pass.
+                again = self._again(time.monotonic())
+                self._on_line(f"the web process can't be started: {error.strerror}; it is tried again {again}")
 
     def tell(self, problem: str | None) -> None:
         """What `/health` is to say that is wrong with the engine; None: nothing is."""
@@ -151,10 +154,18 @@ class WebProcess:
         if self._process is not None:
             self._is_renewing = True
             self._end_life()
-            self._life, self._alive = os.pipe()
+
+    def _begin_life(self) -> None:
+        """A pipe for each process: what one before it has not read is not for this one."""
+        self._end_life()
+        # The process reads its end, which ends when nobody has this one any more: however we die.
+        self._life, self._alive = os.pipe()
+        os.set_blocking(self._alive, False)  # Who does not read holds nobody up.
 
     def _end_life(self) -> None:
-        for descriptor in (self._alive, self._life):
+        ends = self._alive, self._life
+        self._life = self._alive = -1
+        for descriptor in ends:
             with suppress(OSError):
                 os.close(descriptor)
 
@@ -175,6 +186,7 @@ class WebProcess:
 
     def _start(self) -> None:
         self._started_at, self._start_at = time.monotonic(), None
+        self._begin_life()
         self._process = subprocess.Popen(
             [
                 sys.executable, "-P", "-m", "fanout.web", "--config", str(self._config.path),
@@ -215,11 +227,14 @@ class WebProcess:
         if self._is_renewing:
             self._is_renewing, self._start_at = False, now
             return
+        self._on_line(f"the web process {_ended(code)}; it is started again {self._again(now)}")
+
+    def _again(self, now: float) -> str:
+        """After a failure: when it is started again, in words."""
         self._failures = 1 if now - self._started_at > _STEADY_S else self._failures + 1
         pause = _PAUSES_S[min(self._failures, len(_PAUSES_S)) - 1]
         self._start_at = now + pause
-        again = f"in {pause:g} s" if pause else "at once"
-        self._on_line(f"the web process {_ended(code)}; it is started again {again}")
+        return f"in {pause:g} s" if pause else "at once"
 
     def _forget(self) -> None:
         if self._unread:

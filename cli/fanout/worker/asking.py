@@ -31,9 +31,9 @@ OnError = Literal["stop", "collect"]
 
 MAX_WAIT_S = 366 * 86_400
 MAX_IN_FLIGHT = 1_000
+"""Runs of a map that are there at a time, unless it says otherwise."""
 _MOST_ITEMS = 2**31
 """More than any map has."""
-"""Runs of a map that are there at a time, unless it says otherwise."""
 ITEMS_A_MESSAGE = 500
 _MAX_SENT_BYTES = 64 * 1024 * 1024
 _LIMITS = Limits(request_events=50_000)
