@@ -6,8 +6,6 @@ is about sense: what no worker of ours would say, and what the journal would ref
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from fanout.engine.roster import Active
@@ -29,6 +27,7 @@ from fanout.protocol import (
 )
 
 _decode = msgspec.json.Decoder().decode
+_as_raw = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def complaint(active: Active, message: FromExecution) -> str | None:  # noqa: C901, PLR0911, PLR0912 - one answer a message
@@ -81,18 +80,16 @@ def _wrong_condition(condition: str) -> str | None:
 
 
 def _is_json(text: str) -> bool:
-    return text == "null" or _value(text) is not _NOTHING
-
-
-_NOTHING = object()
-
-
-def _value(text: str) -> Any:
+    """Looked through, and nothing made of it: results may be large."""
     try:
-        return _decode(text)
+        _as_raw(text)
     except (msgspec.DecodeError, RecursionError):
-        return _NOTHING
+        return False
+    return True
 
 
 def _is_object(text: str) -> bool:
-    return isinstance(_value(text), dict)
+    try:
+        return isinstance(_decode(text), dict)
+    except (msgspec.DecodeError, RecursionError):
+        return False
