@@ -112,6 +112,8 @@ def test_a_journal_that_is_removed_is_told_of_and_a_new_one_begun(project: Proje
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_who_is_asked_to_stop_stops_also_when_the_journal_fails_then(project: Project, number: signal.Signals) -> None:
     with served(project) as it:
+        assert it.send(0)
+        it.until_done()
         os.kill(it.process.pid, signal.SIGSTOP)
         shutil.rmtree(project.journal.parent)
         os.kill(it.process.pid, number)
