@@ -212,6 +212,11 @@ def _users_frames(trace: TracebackType | None) -> TracebackType | None:
     return trace if trace is not None else first
 
 
+def is_text(said: str) -> bool:
+    """Whether UTF-8 has it, and so journals, frames and file names: half a surrogate pair is in a `str` alone."""
+    return said.isascii() or not any("\ud800" <= character <= "\udfff" for character in said)
+
+
 def _clean(text: str) -> str:
     """Text that UTF-8 and SQLite can hold: a lone surrogate or a NUL becomes visible."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")

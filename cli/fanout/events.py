@@ -345,7 +345,6 @@ def _line_of(text: bytes, field: str | None) -> int:
 
 # The closing quote may be missing: from there on all is that string, and the search stays linear.
 _STRING_OR_CONSTANT = r'"(?:[^"\\]|\\.)*"?|NaN|-?Infinity'
-_HALF_PAIR = "[\ud800-\udfff]"
 
 
 def _syntax_error(text: bytes, source: str, first_line: int, error: msgspec.DecodeError) -> EventError:
@@ -368,6 +367,8 @@ def _syntax_error(text: bytes, source: str, first_line: int, error: msgspec.Deco
 
 def _beyond_json(text: str, loads: Callable[..., Any]) -> Iterator[tuple[int, str]]:
     """The first thing that the standard library reads and JSON does not have."""
+    from fanout.codec import is_text  # lazy: as above
+
     for match in re.finditer(_STRING_OR_CONSTANT, text, re.DOTALL):
         token = match.group()
         if token[0] != '"':
@@ -375,7 +376,7 @@ def _beyond_json(text: str, loads: Callable[..., Any]) -> Iterator[tuple[int, st
             return
         if "\\u" in token:
             try:
-                is_half = re.search(_HALF_PAIR, loads(token, strict=False)) is not None
+                is_half = not is_text(loads(token, strict=False))
             except ValueError:
                 return  # a wrong escape: the standard library finds it too
             if is_half:

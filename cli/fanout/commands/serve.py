@@ -92,18 +92,9 @@ def serve(
                 site.tell(said)
 
         recovery = Recovery(lambda: _heard(LocalEngine(settings)), engines, say=say, tell=tell, look=look)
-        while True:
-            try:
-                _run(own, look, supervisor, grace)
-            except JournalError as error:
-                if own.stopped_by is not None:
-                    say(f"error: {printable(error.message)}")
-                    break
-                own = recovery.replace(error)
-            else:
-                break
+        stopped_by = _run_until_stopped(own, recovery, look, supervisor, grace)
         # Who was asked to stop and has stopped has done what it should: 0, also to those who restart what has failed.
-        code = 0 if own.stopped_by == signal.SIGTERM else 130
+        code = 0 if stopped_by == signal.SIGTERM else 130
     say("stopped; what was left goes on next time")
     raise typer.Exit(code)
 
@@ -115,6 +106,21 @@ def _named(settings: Config) -> str:
 def _heard(own: LocalEngine) -> LocalEngine:
     own.pool.on_output = lambda line: say(printable(line))
     return own
+
+
+def _run_until_stopped(
+    own: LocalEngine, recovery: Recovery, look: Callable[[], None], supervisor: Supervisor, grace: float
+) -> int | None:
+    """Serve, with a new engine whenever the journal of the one before has failed. The signal that has ended it."""
+    while True:
+        try:
+            _run(own, look, supervisor, grace)
+        except JournalError as error:
+            if own.stopped_by is None:
+                own = recovery.replace(error)
+                continue
+            say(f"error: {printable(error.message)}")
+        return own.stopped_by
 
 
 def _run(own: LocalEngine, look: Callable[[], None], supervisor: Supervisor, grace: float) -> None:

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
+from fanout.codec import is_text
 from fanout.config import Config
 
 _SUFFIX = ".py"
@@ -106,7 +107,8 @@ def _content(folder: str) -> tuple[list[str] | None, list[str]]:
             for entry in entries:
                 if entry.name == _ENVIRONMENT:
                     return None, []
-                if entry.name.startswith(".") or entry.name in _NEVER or not _is_text(entry.name):
+                # Nothing can be imported from a name that is no text, nor watched.
+                if entry.name.startswith(".") or entry.name in _NEVER or not is_text(entry.name):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
@@ -115,11 +117,6 @@ def _content(folder: str) -> tuple[list[str] | None, list[str]]:
     except OSError:
         return None, []
     return folders, files
-
-
-def _is_text(name: str) -> bool:
-    """Nothing can be imported from a name that is none, nor watched."""
-    return name.isascii() or not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _see(path: str, before: _Seen | None) -> _Seen | None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from fanout.attached import spec_of
-from fanout.codec import decode_json, encode_output
+from fanout.codec import decode_json, encode_output, is_text
 from fanout.core.event_schemas import EventSchemas
 from fanout.core.paths import value_at
 from fanout.durations import parse_duration
@@ -229,7 +229,7 @@ class Mapped:
         if self._key is None:
             return None
         key = str(self._key(item))
-        if not _is_text(key):
+        if not is_text(key):
             raise UsageError(f"step `{self._step}`: item {number} has the key {key!r}, which is no text")
         if key in self._seen:
             raise UsageError(f"step `{self._step}`: item {number} has the key `{key}`, like one before it")
@@ -249,11 +249,6 @@ class Mapped:
             failure = Failure(error["type"], f"item {number}: {error['message']}", error["traceback"])
             results[int(number)] = invoke_error(self._step, failure, int(number))
         return results
-
-
-def _is_text(said: str) -> bool:
-    """Half a surrogate pair can be in a `str`, and nowhere else."""
-    return said.isascii() or not any("\ud800" <= character <= "\udfff" for character in said)
 
 
 def waits(execution: Execution, reached: Reached, awaited: Awaited) -> StepWaits:

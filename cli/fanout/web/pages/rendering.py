@@ -86,13 +86,10 @@ def zone() -> str:
     """Of the times that pages show, which are the server's: what it is called, and how far it is from UTC."""
     now = datetime.now().astimezone()
     name, offset = now.tzname() or "", now.strftime("%z")
-    return (
-        "UTC"
-        if name == "UTC"
-        else f"{name} (UTC{offset[:3]}:{offset[3:5]})"
-        if name.isalpha()
-        else f"UTC{offset[:3]}:{offset[3:5]}"
-    )
+    if name == "UTC":
+        return name
+    distance = f"UTC{offset[:3]}:{offset[3:5]}"
+    return f"{name} ({distance})" if name.isalpha() else distance
 
 
 def flash_of(request: Request, said: Mapping[str, Flash]) -> Flash | None:
