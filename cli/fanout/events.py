@@ -352,7 +352,7 @@ def _syntax_error(text: bytes, source: str, first_line: int, error: msgspec.Deco
     import json  # lazy: only for a mistake's position
 
     decoded = text.decode()
-    mistakes = list(_beyond_json(decoded, json.loads))
+    mistakes = _beyond_json(decoded, json.loads)
     try:
         json.loads(decoded, parse_int=str, parse_float=str)
     except json.JSONDecodeError as found:
@@ -365,23 +365,20 @@ def _syntax_error(text: bytes, source: str, first_line: int, error: msgspec.Deco
     return EventError(f"`{source}` line {line} column {column}: this is not JSON: {reason}")
 
 
-def _beyond_json(text: str, loads: Callable[..., Any]) -> Iterator[tuple[int, str]]:
-    """The first thing that the standard library reads and JSON does not have."""
+def _beyond_json(text: str, loads: Callable[..., Any]) -> list[tuple[int, str]]:
+    """The first thing that the standard library reads and JSON does not have, if there is one."""
     from fanout.codec import is_text  # lazy: as above
 
     for match in re.finditer(_STRING_OR_CONSTANT, text, re.DOTALL):
         token = match.group()
         if token[0] != '"':
-            yield match.start(), f"it has no {token}"
-            return
-        if "\\u" in token:
-            try:
-                is_half = not is_text(loads(token, strict=False))
-            except ValueError:
-                return  # a wrong escape: the standard library finds it too
-            if is_half:
-                yield match.start(), "a text has half of a surrogate pair"
-                return
+            return [(match.start(), f"it has no {token}")]
+        try:
+            if "\\u" in token and not is_text(loads(token, strict=False)):
+                return [(match.start(), "a text has half of a surrogate pair")]
+        except ValueError:
+            break  # a wrong escape: the standard library finds it too
+    return []
 
 
 def _shown_value(value: object) -> str:
