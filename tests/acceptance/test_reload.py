@@ -85,10 +85,14 @@ def module(number: int, version: str, *, retries: int = 4, body: str = "") -> st
 
 
 def save(project: Project, number: int, text: str) -> None:
+    put(project.root / "functions" / f"m{number}.py", text)
+
+
+def put(path: Path, text: str) -> None:
     """As an editor does: beside it first, then in its place."""
-    beside = project.root / "functions" / f".m{number}.py.tmp"
+    beside = path.with_name(f".{path.name}.tmp")
     beside.write_text(text)
-    beside.replace(project.root / "functions" / f"m{number}.py")
+    beside.replace(path)
 
 
 @contextmanager
@@ -181,9 +185,10 @@ def test_settings_are_read_anew(project: Project) -> None:
     settings = project.root / "fanout.toml"
     with developing(project, 1) as development:
         text = settings.read_text()
-        settings.write_text(
+        put(
+            settings,
             text.replace("processes = 2", "processes = 3\npark = '2s'")
-            + "[web]\nport = 9999\n[journal]\npath = 'other.db'\n[otel]\nenabled = false\n"
+            + "[web]\nport = 9999\n[journal]\npath = 'other.db'\n[otel]\nenabled = false\n",
         )
         said = development.next()
         assert said == {
@@ -191,14 +196,14 @@ def test_settings_are_read_anew(project: Project) -> None:
             "hint": "`[journal] path` and `[otel] enabled` take effect at the next start",
             "changes": ["~ fanout.toml (processes 2 to 3, park 5s to 2s, port 8288 to 9999)"],
         }  # fmt: skip
-        settings.write_text("[app")
+        put(settings, "[app")
         assert "refused" in development.next()
         (project.root / "other.py").write_text(module(9, "v0"))
-        settings.write_text(text.replace('["functions"]', '["functions", "other"]'))
-        found = [development.next(), development.next()]
-        assert {change for said in found for change in said["changes"]} == {
-            "~ fanout.toml (processes 3 to 2, park 2s to 5s, port 9999 to 8288)", "+ f9",
-        }  # fmt: skip
+        put(settings, text.replace('["functions"]', '["functions", "other"]'))
+        found: set[str] = set()
+        while len(found) < 2:  # The new module alone may be refused once more.
+            found.update(development.next().get("changes", []))
+        assert found == {"~ fanout.toml (processes 3 to 2, park 2s to 5s, port 9999 to 8288)", "+ f9"}
 
 
 def test_a_syntax_error_in_the_middle_of_a_hundred_runs_loses_none(project: Project) -> None:

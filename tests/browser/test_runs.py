@@ -5,16 +5,26 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
+from urllib.request import urlopen
 
 from playwright.sync_api import Page, expect
 
+from tests.acceptance.conftest import until
 from tests.browser.conftest import Site
 from tests.browser.looking import assert_accessible, assert_fits
 
 
 def place_order(site: Site, **data: Any) -> None:
-    done = site.fanout("send", "--name", "shop/order.placed", "--data", json.dumps(data), "--no-wait")
+    """Its runs are there, and are at work."""
+    done = site.fanout("send", "--name", "shop/order.placed", "--data", json.dumps(data), "--no-wait", "--json")
     assert done.returncode == 0, done.stderr
+    (event,) = json.loads(done.stdout)["events"]
+
+    def is_routed() -> bool:
+        with urlopen(f"{site.url}/api/events/{event['id']}") as answer:
+            return bool(json.load(answer)["is_routed"])
+
+    until(is_routed, "its runs are there")
 
 
 def open_run(page: Page, site: Site, function: str) -> None:

@@ -126,3 +126,30 @@ def test_what_was_saved_while_the_first_workers_started_has_changed(config: Conf
         assert names(config, set(watcher.take())) == {"one.py"}
     finally:
         watcher.close()
+
+
+def test_what_is_saved_while_other_settings_take_effect_has_changed(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what was watched before: what other settings add is loaded for them, and is news if written after that."""
+    for name in ("old.py", "new.py"):
+        write(config.root, f"added/{name}")
+        os.utime(config.root / "added" / name, ns=(1_000, 1_000))
+    heard = queue.Queue[None]()
+    watcher = Watcher(config, lambda: heard.put(None))
+    try:
+        config.path.write_text('[[apps]]\nid = "b"\npath = "added"\nfunctions = ["old"]\n')
+        heard.get(timeout=60)
+        assert names(config, set(watcher.take())) == {"fanout.toml"}
+        make = Sources.__init__
+
+        def make_late(sources: Sources, config: Config) -> None:
+            write(config.root, "fanout.toml", "added/new.py", text="x = 22\n")
+            make(sources, config)
+
+        monkeypatch.setattr(Sources, "__init__", make_late)
+        watcher.watch(load(config.path))
+        heard.get(timeout=60)
+        assert names(config, set(watcher.take())) == {"fanout.toml", "added/new.py"}
+    finally:
+        watcher.close()

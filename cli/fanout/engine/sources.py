@@ -43,7 +43,7 @@ class Sources:
 
     def look(self) -> set[Path]:
         """Look at all of them; those that are not what they were the last time. At first that is none."""
-        is_first = not self.folders
+        is_first = not self._seen
         found: set[str] = set()
         self.folders = {os.path.dirname(self._settings)}  # noqa: PTH120 - thousands of paths, as text
         for root in self._roots:
@@ -66,6 +66,18 @@ class Sources:
                 below += folders
             ignored = self._git[root].ignored(below)
             level = [folder for folder in below if folder not in ignored and folder not in self.folders]
+
+    def under(self, config: Config, since_ns: int) -> tuple[Sources, set[Path]]:
+        """Those by other settings, and what has changed of them: other content than was seen here by the last look,
+        or nothing was seen of it here, and it was written since then.
+        """
+        others = Sources(config)
+        below = tuple(root + os.sep for root in others._roots)
+        others._seen = {
+            path: seen for path, seen in self._seen.items() if path == others._settings or path.startswith(below)
+        }
+        changed, written = others.look(), others.written_since(since_ns)
+        return others, {path for path in changed if str(path) in self._seen or path in written}
 
     def written_since(self, ns: int) -> set[Path]:
         """Of those that were there at the last look, what was written then or later."""

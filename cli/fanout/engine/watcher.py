@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Watcher:
         self._on_change = on_change
         self._lock = threading.Lock()
         self._changed: set[Path] = set()
-        self._config = config
+        self._config, self._since_ns = config, time.time_ns()
         self._sources = Sources(config)
         self._sources.look()
         if since_ns is not None:
@@ -50,7 +51,7 @@ class Watcher:
     def watch(self, config: Config) -> None:
         """From now on what these settings say."""
         with self._lock:
-            self._config = config
+            self._config, self._since_ns = config, time.time_ns()
             self._again.set()
 
     def close(self) -> None:
@@ -68,10 +69,10 @@ class Watcher:
                 if self._is_closing:
                     return
                 stop = self._again = threading.Event()
-                is_other, config = self._config is not config, self._config
+                is_other, config, since_ns = self._config is not config, self._config, self._since_ns
             if is_other:
-                sources = Sources(config)
-                sources.look()
+                sources, changed = sources.under(config, since_ns)
+                self._tell(changed)
             try:
                 self._listen(sources, stop)
             except FileNotFoundError:
