@@ -13,10 +13,23 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 import msgspec
 
 from fanout.attached import ATTRIBUTE, EVENT_SCHEMA, ON_FAILURE, spec_of
-from fanout.durations import parse_duration
 from fanout.errors import CronError, ExpressionError, LoadError
-from fanout.flow import Batch, Concurrency, Debounce, Priority, RateLimit, Singleton, Throttle, rules_of
+from fanout.flow import (
+    Batch,
+    Concurrency,
+    Debounce,
+    Priority,
+    RateLimit,
+    Singleton,
+    Span,
+    Throttle,
+    milliseconds,
+    rules_of,
+)
 from fanout.model import (
+    MAX_CATCHUP,
+    MAX_RETRIES,
+    MAX_SPAN_S,
     NO_LIMITS,
     RESERVED_PREFIX,
     Backoff,
@@ -39,15 +52,11 @@ if TYPE_CHECKING:
 else:
     F = TypeVar("F")
 
-MAX_RETRIES = 20
 MAX_TRIGGERS = 10
 MAX_CANCEL_ON = 5
-MAX_CATCHUP = 10_000
 MAX_NAME_BYTES = 256
-_MAX_DELAY_S = 366 * 24 * 3600
 
 Delay = float | timedelta
-Span = float | str | timedelta
 Kind = type[Any] | UnionType
 """Of the data of events."""
 
@@ -113,7 +122,7 @@ def cron(expression: str, tz: str = "UTC", jitter: Span | None = None) -> CronTr
 
     try:
         rules.parse(expression, tz)
-        jitter_ms = _milliseconds("`jitter`", jitter) or 0
+        jitter_ms = 0 if jitter is None else milliseconds("`jitter`", jitter)
     except (CronError, LoadError) as error:
         raise LoadError(f"{_place(sys._getframe(1))}: {error.message}", hint=error.hint) from None  # noqa: SLF001
     return CronTrigger(expression, tz, jitter_ms)
@@ -280,7 +289,8 @@ def _cancel_rule(each: object) -> CancelRule:
             expressions.parse(each.if_, variables=expressions.IN_WAITS)
         except ExpressionError as error:
             raise LoadError(f"`cancel_on`: {error.message}", hint=error.hint) from None
-    return CancelRule(each.event, each.match, each.if_, _milliseconds("`timeout` of `cancel_on`", each.timeout))
+    timeout_ms = None if each.timeout is None else milliseconds("`timeout` of `cancel_on`", each.timeout)
+    return CancelRule(each.event, each.match, each.if_, timeout_ms)
 
 
 def _timeouts(value: object) -> TimeLimits:
@@ -288,19 +298,10 @@ def _timeouts(value: object) -> TimeLimits:
         return NO_LIMITS
     if not isinstance(value, Timeouts):
         raise LoadError(f"`timeouts` is {value!r}", hint='write `timeouts=fanout.Timeouts(step="30s")`')
-    return TimeLimits(*(_milliseconds(f"`{name}` of `timeouts`", getattr(value, name)) for name in Timeouts._fields))
-
-
-def _milliseconds(what: str, span: object) -> int | None:
-    if span is None:
-        return None
-    try:
-        seconds = span.total_seconds() if isinstance(span, timedelta) else parse_duration(span)  # type: ignore[arg-type]
-    except ValueError as error:
-        raise LoadError(f"{what}: {error}") from None
-    if not 0 < seconds <= _MAX_DELAY_S:
-        raise LoadError(f"{what} is {span}", hint="write more than nothing, and up to 366 days")
-    return max(1, round(seconds * 1000))
+    given = value._asdict()
+    return TimeLimits(
+        *(None if each is None else milliseconds(f"`{name}` of `timeouts`", each) for name, each in given.items())
+    )
 
 
 C = TypeVar("C", bound=StrEnum)
@@ -357,7 +358,7 @@ def _backoff(backoff: object) -> Backoff | tuple[float, ...] | None:
         case _:
             raise LoadError(f"`backoff` is {backoff!r}", hint="give a `Backoff`, or a list of delays in seconds")
     for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= _MAX_DELAY_S:
+        if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= MAX_SPAN_S:
             raise LoadError(f"`backoff` has the delay {number!r}", hint="delays are seconds, from 0 to 366 days")
     if not numbers:
         raise LoadError("`backoff` is an empty list", hint="leave it out for the default delays")

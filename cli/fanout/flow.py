@@ -13,6 +13,9 @@ from typing import Literal, NamedTuple, TypeVar
 from fanout.durations import parse_duration
 from fanout.errors import ExpressionError, LoadError
 from fanout.model import (
+    MAX_BATCH_SIZE,
+    MAX_LIMIT,
+    MAX_SPAN_S,
     NO_RULES,
     BatchRule,
     ConcurrencyRule,
@@ -25,11 +28,7 @@ from fanout.model import (
 
 D = TypeVar("D", bound=NamedTuple)
 
-MAX_LIMIT = 1_000_000
 MAX_CONCURRENCIES = 2
-MAX_BATCH_SIZE = 1_000
-_MAX_DAYS = 366
-_DAY_MS = 24 * 3600 * 1000
 
 Span = float | str | timedelta
 
@@ -179,8 +178,8 @@ def milliseconds(what: str, span: object) -> int:
         seconds = span.total_seconds() if isinstance(span, timedelta) else parse_duration(span)  # type: ignore[arg-type]
     except ValueError as error:
         raise LoadError(f"{what}: {error}") from None
-    if not 0 < seconds <= _MAX_DAYS * _DAY_MS / 1000:
-        raise LoadError(f"{what} is {span}", hint=f"write more than nothing, and up to {_MAX_DAYS} days")
+    if not 0 < seconds <= MAX_SPAN_S:
+        raise LoadError(f"{what} is {span}", hint="write more than nothing, and up to 366 days")
     return max(1, round(seconds * 1000))
 
 
@@ -222,11 +221,11 @@ def _throttle(value: object) -> ThrottleRule | None:
         burst=_whole("`burst` of `throttle`", given.burst, MAX_LIMIT),
         key=_expression("`key` of `throttle`", given.key),
     )
-    if rule.burst * rule.period_ms > rule.limit * _MAX_DAYS * _DAY_MS:
-        days = rule.burst * rule.period_ms // (rule.limit * _DAY_MS)
+    if rule.burst * rule.period_ms > rule.limit * MAX_SPAN_S * 1000:
+        days = rule.burst * rule.period_ms // (rule.limit * 86_400_000)
         raise LoadError(
             f"`burst` of `throttle` is {rule.burst}: it would take {days:,} days of rest to have it again",
-            hint=f"choose one that comes again within {_MAX_DAYS} days",
+            hint="choose one that comes again within 366 days",
         )
     return rule
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Required, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, NoReturn, Required, TypedDict
 
 import msgspec
 
@@ -22,6 +22,17 @@ else:
 
 RESERVED_PREFIX = "fanout/"
 """Events whose names begin so are the engine's own."""
+MAX_RETRIES = 20
+MAX_CATCHUP = 10_000
+MAX_LIMIT = 1_000_000
+MAX_BATCH_SIZE = 1_000
+MAX_SPAN_S = 366 * 86_400
+"""The longest that anything is waited for."""
+
+SpanMs = Annotated[int, msgspec.Meta(ge=1, le=MAX_SPAN_S * 1000)]
+Limit = Annotated[int, msgspec.Meta(ge=1, le=MAX_LIMIT)]
+Delay = Annotated[float, msgspec.Meta(ge=0, le=MAX_SPAN_S)]
+"""In seconds."""
 
 
 class _Known(StrEnum):
@@ -144,10 +155,10 @@ class FailedAttempt(msgspec.Struct, frozen=True):
 class Backoff(msgspec.Struct, frozen=True, tag="backoff"):
     """Delays in seconds: `initial`, then times `factor` for each attempt up to `maximum`, plus up to `jitter`."""
 
-    initial: float = 15.0
-    factor: float = 2.0
-    maximum: float = 7200.0
-    jitter: float = 0.0
+    initial: Delay = 15.0
+    factor: Delay = 2.0
+    maximum: Delay = 7200.0
+    jitter: Delay = 0.0
 
 
 class EventTrigger(msgspec.Struct, frozen=True, tag="event"):
@@ -169,7 +180,7 @@ class CronTrigger(msgspec.Struct, frozen=True, tag="cron"):
 
     expression: str
     zone: str = "UTC"
-    jitter_ms: int = 0
+    jitter_ms: Annotated[int, msgspec.Meta(ge=0, le=MAX_SPAN_S * 1000)] = 0
 
 
 Trigger = EventTrigger | CronTrigger
@@ -201,15 +212,15 @@ class CancelRule(msgspec.Struct, frozen=True):
     event: str
     match: str | None = None
     if_: str | None = None
-    timeout_ms: int | None = None
+    timeout_ms: SpanMs | None = None
 
 
 class TimeLimits(msgspec.Struct, frozen=True):
     """Limits in milliseconds: of the time in the queue, of the whole run, of one attempt of a step."""
 
-    start_ms: int | None = None
-    finish_ms: int | None = None
-    step_ms: int | None = None
+    start_ms: SpanMs | None = None
+    finish_ms: SpanMs | None = None
+    step_ms: SpanMs | None = None
 
 
 NO_LIMITS = TimeLimits()
@@ -218,7 +229,7 @@ NO_LIMITS = TimeLimits()
 class ConcurrencyRule(msgspec.Struct, frozen=True):
     """At most `limit` runs execute at once: of the function, or of all in the app that have a rule of this key."""
 
-    limit: int
+    limit: Limit
     key: str | None = None
     scope: Literal["fn", "app"] = "fn"
 
@@ -226,33 +237,33 @@ class ConcurrencyRule(msgspec.Struct, frozen=True):
 class ThrottleRule(msgspec.Struct, frozen=True):
     """`limit` runs start in `period_ms`, evenly spaced but for `burst`; the others wait."""
 
-    limit: int
-    period_ms: int
-    burst: int = 1
+    limit: Limit
+    period_ms: SpanMs
+    burst: Limit = 1
     key: str | None = None
 
 
 class RateLimitRule(msgspec.Struct, frozen=True):
     """`limit` runs are made in `period_ms`; the others are skipped."""
 
-    limit: int
-    period_ms: int
+    limit: Limit
+    period_ms: SpanMs
     key: str | None = None
 
 
 class DebounceRule(msgspec.Struct, frozen=True):
     """A run is made when no event has come for `period_ms`, and at the latest `timeout_ms` after the first one."""
 
-    period_ms: int
+    period_ms: SpanMs
     key: str | None = None
-    timeout_ms: int | None = None
+    timeout_ms: SpanMs | None = None
 
 
 class BatchRule(msgspec.Struct, frozen=True):
     """One run for `max_size` events, or for those that came in `timeout_ms`; only for those for which `if_` is true."""
 
-    max_size: int
-    timeout_ms: int
+    max_size: Annotated[int, msgspec.Meta(ge=1, le=MAX_BATCH_SIZE)]
+    timeout_ms: SpanMs
     key: str | None = None
     if_: str | None = None
 
@@ -309,14 +320,14 @@ class FunctionSpec(msgspec.Struct, frozen=True, kw_only=True):
     app: str = ""
     """The app that it belongs to; its id then begins with it, unless there is only one."""
     triggers: tuple[Trigger, ...] = ()
-    retries: int = 4
-    backoff: Backoff | tuple[float, ...] | None = None
+    retries: Annotated[int, msgspec.Meta(ge=0, le=MAX_RETRIES)] = 4
+    backoff: Backoff | Annotated[tuple[Delay, ...], msgspec.Meta(min_length=1)] | None = None
     cancel_on: tuple[CancelRule, ...] = ()
     timeouts: TimeLimits = NO_LIMITS
     on_failure: str | None = None
     flow: FlowRules = NO_RULES
     catchup: Catchup = Catchup.LATEST
-    catchup_limit: int = 100
+    catchup_limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_CATCHUP)] = 100
     overlap: Overlap = Overlap.SKIP
     schemas: tuple[EventSchema, ...] = ()
     steps: tuple[str, ...] | None = None

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import fanout
-from fanout import codec, config, declare, errors, flow, testing
+from fanout import codec, config, declare, errors, model, testing
 from fanout.events import Limits
 from fanout.model import RunState
 from fanout.testing import Result
@@ -137,13 +137,13 @@ def test_the_limits_on_the_page_are_those_that_hold() -> None:
         "names of events and functions": f"{declare.MAX_NAME_BYTES} bytes",
         "names of steps": f"{execution.MAX_STEP_NAME_CHARS} characters",
         "what a step or a function returns": f"{codec.MAX_OUTPUT_BYTES // mib} MiB of JSON",
-        "a sleep, a wait, a delay": f"{asking.MAX_WAIT_S // 86_400} days",
+        "a sleep, a wait, a delay": f"{model.MAX_SPAN_S // 86_400} days",
         "branches of `parallel`": f"{parallel.MAX_BRANCHES:,}",
         "items of `map`": f"any number; {asking.MAX_IN_FLIGHT:,} of their runs are there at a time",
         "events that one step sends": f"{asking._LIMITS.request_events:,}, and {asking._MAX_SENT_BYTES // mib} MiB",
-        "events in a batch": f"{flow.MAX_BATCH_SIZE:,}",
+        "events in a batch": f"{model.MAX_BATCH_SIZE:,}",
         "triggers of a function": f"{declare.MAX_TRIGGERS}",
-        "attempts after the first": f"{declare.MAX_RETRIES}",
+        "attempts after the first": f"{model.MAX_RETRIES}",
     }
 
 

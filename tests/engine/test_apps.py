@@ -6,11 +6,13 @@ import random
 
 import pytest
 
+from fanout import __version__
 from fanout.errors import LoadError
 from fanout.protocol import ShutDown
 from tests.engine.conftest import Simulate
 from tests.engine.scripts import FATAL, Function, Invoke, Step, What, event, function
 from tests.engine.simulation import Simulation
+from tests.engine.workers import Loading
 
 Apps = dict[str, tuple[Function, ...]]
 
@@ -83,6 +85,24 @@ def test_an_app_that_was_never_loaded_is_not_known_and_the_others_go_on(simulate
     simulation.send()
     simulation.run()
     assert states(simulation)[1:] == [("shop/f", "completed"), ("billing/f", "completed")]
+
+
+def test_a_worker_whose_word_on_its_functions_is_no_good_is_ended(simulate: Simulate) -> None:
+    simulation = simulate(apps=two(), loading=[Loading.FINE, Loading.IS_OLD, Loading.IS_WRONG])
+    simulation.send(event())
+    told: list[str] = []
+    while len(simulation.entries(What.KILLED)) < 2:
+        simulation.run(for_ms=100)
+        told += [error.message for error in simulation.engine.load_errors]
+    assert list(dict.fromkeys(told)) == [
+        f"app `billing`: its environment has fanout 0, and this is {__version__}",
+        "app `billing`: its worker has described what can't be: two functions have the id `billing/f`",
+    ]
+    simulation.run(for_ms=3_000)
+    simulation.send(event())
+    simulation.run()
+    assert states(simulation)[1:] == [("shop/f", "completed"), ("billing/f", "completed")]
+    assert len(simulation.pool.workers) == len(two())
 
 
 def test_when_no_app_can_be_loaded_the_engine_ends(simulate: Simulate) -> None:

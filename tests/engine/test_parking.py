@@ -146,7 +146,7 @@ def test_what_asks_for_a_slot_that_it_never_lost_goes_on(simulate: Simulate) -> 
 def test_no_execution_is_kept_that_would_not_go_on_before_it_has_to_leave(simulate: Simulate, park_ms: int) -> None:
     simulation = simulate(
         function("soon", Sleep(DEFAULT_PARK_MS - 1)), function("later", Sleep(DEFAULT_PARK_MS + 1)),
-        function("at any time", Await("f", DEFAULT_PARK_MS + 1)), slots=5,
+        function("at-any-time", Await("f", DEFAULT_PARK_MS + 1)), slots=5,
     )  # fmt: skip
     simulation.run()
     simulation.send()

@@ -55,7 +55,7 @@ def test_nothing_new_starts(simulate: Simulate) -> None:
 def test_steps_that_fail_while_it_stops_are_counted(simulate: Simulate) -> None:
     simulation = simulate(
         function("retried", Step("s", (FAIL, OK), takes_ms=100), Step("t"), backoff=(50.0,)),
-        function("given up", Step("s", (FATAL,), takes_ms=100, is_caught=True), Step("t")),
+        function("given-up", Step("s", (FATAL,), takes_ms=100, is_caught=True), Step("t")),
         function("broken", Body((FAIL, OK), takes_ms=100), Step("t"), backoff=(50.0,)),
         function("ended", Step("s", takes_ms=100)),
         slots=4,

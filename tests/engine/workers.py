@@ -137,6 +137,8 @@ class Loading(StrEnum):
     FAILS = "fails"
     DIES = "dies"
     NEVER_ENDS = "never ends"
+    IS_OLD = "is old"
+    IS_WRONG = "is wrong"
 
 
 class SimPool:
@@ -341,6 +343,11 @@ class SimPool:
                 worker.code = self.code[worker.app]
                 specs = tuple(each.spec for each in worker.code.values())
                 self.post(number, Described(specs, __version__))
+            case Loading.IS_OLD:
+                self.post(number, Described((), "0"))
+            case Loading.IS_WRONG:
+                spec = next(iter(self.code[worker.app].values())).spec
+                self.post(number, Described((spec, spec), __version__))
             case Loading.FAILS:
                 self.post(number, LoadFailed("`m.py` line 1: it is broken", "mend it"))
                 self.lose(number, "exited with code 0")

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fanout import flow as declarations
 from fanout.core.expressions import parse
 from fanout.core.flow import (
     _FRACTION_BITS,
@@ -30,7 +29,7 @@ from fanout.core.flow import (
     spent_tat,
     throttle,
 )
-from fanout.model import BatchRule, DebounceRule, RateLimitRule, ThrottleRule
+from fanout.model import MAX_LIMIT, BatchRule, DebounceRule, RateLimitRule, ThrottleRule
 
 NOW = 1_700_000_000_000
 DAY_MS = 24 * 3600 * 1000
@@ -234,9 +233,9 @@ def test_what_is_spent_is_as_good_as_none(rate: Rate, gaps: list[int], later: in
 
 
 def test_a_kept_time_fits_the_journal_for_any_declared_rate() -> None:
-    assert declarations.MAX_LIMIT <= 1 << _FRACTION_BITS
+    assert MAX_LIMIT <= 1 << _FRACTION_BITS
     the_year_2240 = int(datetime(2240, 1, 1, tzinfo=UTC).timestamp() * 1000)
-    for limit in (1, declarations.MAX_LIMIT):
+    for limit in (1, MAX_LIMIT):
         rate = Rate(limit, 366 * DAY_MS, limit)
         tat = the_year_2240 + rate.burst * rate.interval
         assert rate.ask(int(tat) << _FRACTION_BITS | limit - 1, the_year_2240).tat < 2**63

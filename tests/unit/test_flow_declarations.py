@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from fanout.core import flow as decisions
 from fanout.errors import LoadError
 from fanout.flow import (
-    MAX_BATCH_SIZE,
-    MAX_LIMIT,
     Batch,
     Concurrency,
     Debounce,
@@ -26,6 +24,8 @@ from fanout.flow import (
     rules_of,
 )
 from fanout.model import (
+    MAX_BATCH_SIZE,
+    MAX_LIMIT,
     NO_RULES,
     BatchRule,
     ConcurrencyRule,

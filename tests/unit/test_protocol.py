@@ -12,6 +12,11 @@ from hypothesis import strategies as st
 
 from fanout import protocol
 from fanout.model import (
+    MAX_BATCH_SIZE,
+    MAX_CATCHUP,
+    MAX_LIMIT,
+    MAX_RETRIES,
+    MAX_SPAN_S,
     Backoff,
     BatchRule,
     CancelRule,
@@ -92,7 +97,10 @@ recorded_steps = st.builds(
 )
 sent_events = st.builds(SentEvent, texts, st.booleans(), texts, maybe_amount, texts, maybe_text, maybe_text)
 envelopes = st.tuples(texts, texts, numbers, texts, maybe_text, maybe_text)
-delays = st.floats(0, 1e9)
+delays = st.floats(0, MAX_SPAN_S)
+spans = st.integers(1, MAX_SPAN_S * 1000)
+maybe_span = st.none() | spans
+limits = st.integers(1, MAX_LIMIT)
 specs = st.builds(
     FunctionSpec,
     id=texts,
@@ -104,30 +112,30 @@ specs = st.builds(
     is_async=st.booleans(),
     app=texts,
     triggers=st.lists(
-        st.builds(EventTrigger, texts, maybe_text) | st.builds(CronTrigger, texts, texts, numbers), max_size=3
+        st.builds(EventTrigger, texts, maybe_text) | st.builds(CronTrigger, texts, texts, spans), max_size=3
     ).map(tuple),
-    retries=numbers,
+    retries=st.integers(0, MAX_RETRIES),
     backoff=st.none()
     | st.builds(Backoff, initial=delays, factor=delays, maximum=delays, jitter=delays)
-    | st.lists(delays, max_size=3).map(tuple),
-    cancel_on=st.lists(st.builds(CancelRule, texts, maybe_text, maybe_text, maybe_number), max_size=2).map(tuple),
-    timeouts=st.builds(TimeLimits, maybe_number, maybe_number, maybe_number),
+    | st.lists(delays, min_size=1, max_size=3).map(tuple),
+    cancel_on=st.lists(st.builds(CancelRule, texts, maybe_text, maybe_text, maybe_span), max_size=2).map(tuple),
+    timeouts=st.builds(TimeLimits, maybe_span, maybe_span, maybe_span),
     on_failure=maybe_text,
     flow=st.builds(
         FlowRules,
         concurrency=st.lists(
-            st.builds(ConcurrencyRule, numbers, maybe_text, st.sampled_from(["fn", "app"])), max_size=2
+            st.builds(ConcurrencyRule, limits, maybe_text, st.sampled_from(["fn", "app"])), max_size=2
         ).map(tuple),
-        throttle=st.none() | st.builds(ThrottleRule, numbers, numbers, numbers, maybe_text),
-        rate_limit=st.none() | st.builds(RateLimitRule, numbers, numbers, maybe_text),
-        debounce=st.none() | st.builds(DebounceRule, numbers, maybe_text, maybe_number),
-        batch=st.none() | st.builds(BatchRule, numbers, numbers, maybe_text, maybe_text),
+        throttle=st.none() | st.builds(ThrottleRule, limits, spans, limits, maybe_text),
+        rate_limit=st.none() | st.builds(RateLimitRule, limits, spans, maybe_text),
+        debounce=st.none() | st.builds(DebounceRule, spans, maybe_text, maybe_span),
+        batch=st.none() | st.builds(BatchRule, st.integers(1, MAX_BATCH_SIZE), spans, maybe_text, maybe_text),
         singleton=st.none() | st.builds(SingletonRule, maybe_text, st.sampled_from(["skip", "cancel"])),
         priority=maybe_text,
         idempotency=maybe_text,
     ),
     catchup=st.sampled_from(Catchup),
-    catchup_limit=numbers,
+    catchup_limit=st.integers(1, MAX_CATCHUP),
     overlap=st.sampled_from(Overlap),
 )
 

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout.core.retry import TABLE, TABLE_JITTER, delay_ms, next_try
-from fanout.declare import MAX_RETRIES
-from fanout.model import Backoff
+from fanout.model import MAX_RETRIES, Backoff
 
 NOW = 1_700_000_000_000
 

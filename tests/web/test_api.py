@@ -12,9 +12,10 @@ import pytest
 from starlette.routing import Route
 
 from fanout.config import load
+from fanout.web import asking
 from fanout.web.api import action_shapes, shapes
 from fanout.web.api import routes as api
-from tests.acceptance.conftest import Project, until
+from tests.acceptance.conftest import FENCE_S, Project, until
 from tests.outputs import story
 from tests.web.conftest import client_of
 
@@ -198,7 +199,8 @@ def test_without_an_engine_it_says_who_will_do_it(tmp_path: Path) -> None:
     }
 
 
-def test_an_engine_does_what_is_asked_for(project: Project) -> None:
+def test_an_engine_does_what_is_asked_for(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_PATIENCE_S", FENCE_S)
     project.write("""
     @fanout.function(trigger=[fanout.on("app/go"), fanout.cron("0 0 1 1 *")], retries=0)
     def work(ctx: Context) -> str:

@@ -13,6 +13,7 @@ import msgspec
 from fanout import __version__
 from fanout.core.changes import changes
 from fanout.core.shares import shares
+from fanout.core.specs import complaint
 from fanout.engine.dispatch import Dispatch
 from fanout.engine.pool import Lost, Pool
 from fanout.engine.reloads import Reloaded
@@ -179,11 +180,12 @@ class Apps:
         app = self._apps.get(self._pool.app_of(worker))
         if app is None or worker not in app.loading:
             return False  # It was given up.
-        if said.version != __version__:
-            text = f"its environment has fanout {said.version}, and this is {__version__}"
-            return self.failed(worker, LoadError(text, hint="install the same version in both"), now)
-        app.loading.discard(worker)
         functions = tuple(spec.in_app(app.id, has_prefix=self._has_prefixes) for spec in said.functions)
+        error = _refusal(said.version, functions)
+        if error is not None:
+            self._pool.kill(worker)  # It believes that it is of use.
+            return self.failed(worker, error, now)
+        app.loading.discard(worker)
         is_new = not app.is_known or app.is_stale or not app.functions or self._is_other(app, functions)
         if is_new:
             self._adopt(tick, app, functions, now)
@@ -317,3 +319,11 @@ class Apps:
             self._roster.retire(app_id, max(0, size - given[app_id]) if is_wanted else 0)
         for worker in self._roster.dismiss():
             self._pool.stop(worker)
+
+
+def _refusal(version: str, functions: tuple[FunctionSpec, ...]) -> LoadError | None:
+    if version != __version__:
+        text = f"its environment has fanout {version}, and this is {__version__}"
+        return LoadError(text, hint="install the same version in both")
+    wrong = complaint(functions)
+    return None if wrong is None else LoadError(f"its worker has described what can't be: {wrong}")

@@ -18,7 +18,7 @@ from fanout.durations import parse_duration
 from fanout.errors import UsageError
 from fanout.events import Limits, parse
 from fanout.ids import UlidFactory
-from fanout.model import RESERVED_PREFIX, Event, Failure
+from fanout.model import MAX_SPAN_S, RESERVED_PREFIX, Event, Failure
 from fanout.protocol import Awaited, EventWait, Invoke, Map, MapItems, RecordedStep, SentEvent, StepWaits
 from fanout.worker.execution import Execution, Reached, invoke_error, now_ms
 from fanout.worker.returns import decoder_of, list_decoder_of
@@ -29,7 +29,6 @@ Events = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 Target = Callable[..., Any] | str
 OnError = Literal["stop", "collect"]
 
-MAX_WAIT_S = 366 * 86_400
 MAX_IN_FLIGHT = 1_000
 """Runs of a map that are there at a time, unless it says otherwise."""
 _MOST_ITEMS = 2**31
@@ -52,7 +51,7 @@ def seconds_of(what: str, duration: Duration) -> float:
         seconds = duration.total_seconds() if isinstance(duration, timedelta) else parse_duration(duration)
     except ValueError as error:
         raise UsageError(f"{what}: {error}") from None
-    if not 0 <= seconds <= MAX_WAIT_S:
+    if not 0 <= seconds <= MAX_SPAN_S:
         raise UsageError(f"{what} is {seconds:,.0f} s, and has to be from 0 to 366 days")
     return seconds
 
@@ -75,7 +74,7 @@ def at(what: str, moment: Moment, now: int | None = None) -> int:
         due_at = math.ceil(moment.astimezone(UTC).timestamp() * 1000)
     except (OverflowError, ValueError):  # Python's first or last day, in another zone
         raise UsageError(f"{what} is {moment.isoformat()}, which is no time in UTC") from None
-    if due_at > (now_ms() if now is None else now) + MAX_WAIT_S * 1000:
+    if due_at > (now_ms() if now is None else now) + MAX_SPAN_S * 1000:
         raise UsageError(f"{what} is {moment.isoformat()}, more than 366 days from now")
     return due_at
 
