@@ -155,6 +155,26 @@ def test_a_step_that_a_parked_run_waits_for_is_not_its_workers_to_end(scene: Sce
     assert {state for (state,) in scene.rows("SELECT state FROM run")} == {"completed"}
 
 
+def test_who_is_being_ended_is_given_nothing(scene: Scene) -> None:
+    """Neither a run of the queue, which would be charged in the place of the parked one, nor what goes on there."""
+    worker, claim = _claimed(scene)
+    scene.pool.say(worker, [StepWaits(claim, "s", "", 1, AT, Sleep(scene.now + 1_000)), Parked(claim, ("s",))])
+    scene.tick()
+    told = len(scene.pool.workers[worker].claims)
+    scene.pool.keeps = True  # Killing takes its time.
+    scene.journal.append_events([NewEvent("two", "{}"), NewEvent("go", "{}")], scene.now)
+    scene.pool.say(worker, [Parked(claim, ())])
+    scene.tick(1_000)
+    for _ in range(3):
+        scene.tick()
+    assert worker in scene.pool.workers
+    assert len(scene.pool.workers[worker].claims) == told
+    scene.pool.keeps = False
+    scene.settle()
+    assert {state for (state,) in scene.rows("SELECT state FROM run")} == {"completed"}
+    assert scene.rows("SELECT * FROM run WHERE crashes > 0 OR is_suspect") == []
+
+
 def test_items_of_a_map_that_is_over_do_not_bring_it_back(scene: Scene) -> None:
     """Found by simulation: what came twice made the engine read it from the journal again, before the end was there."""
     worker, claim = _claimed(scene)

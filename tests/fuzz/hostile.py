@@ -84,6 +84,8 @@ class HostilePool:
         self.seen: dict[int, set[str]] = {}
         self._started = 0
         self._arrivals: list[Arrival] = []
+        self.keeps = False
+        """Who is killed does not end yet."""
         self.touched: set[str] = set()
         """Runs that a worker has had which is not honest."""
 
@@ -122,7 +124,7 @@ class HostilePool:
         return arrivals
 
     def kill(self, worker: int) -> None:
-        if worker in self.workers:
+        if worker in self.workers and not self.keeps:
             self._lose(worker, "was killed by SIGKILL")
 
     def shut_down(self) -> None:

@@ -360,6 +360,8 @@ class Engine:
         tick.tell_recorded()
         self._dispatch.tell_changed(tick)
         self._dispatch.take_in(tick)
+        for worker, _ in tick.condemned:
+            self._roster.close(worker)
         if not self.is_stopping:
             self._apps.grow(now)
             self._dispatch.start_ready(tick, now)

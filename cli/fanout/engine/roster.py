@@ -67,6 +67,8 @@ class Roster:
         """Of those and the outdated, the ones that were asked to exit."""
         self._outdated: set[int] = set()
         """They have older code: they get nothing new, and go when they have nothing left."""
+        self._closed: set[int] = set()
+        """They are being killed: nothing begins or goes on there."""
         self.opened: set[str] = set()
         """Apps that have a worker which was reserved or retiring, and is not any more."""
         self._woken: set[int] = set()
@@ -116,7 +118,7 @@ class Roster:
         parked = list(self._parked.pop(worker, {}).values())
         self._resuming.pop(worker, None)
         self._apps.pop(worker, None)
-        for these in (self._retiring, self._dismissed, self._outdated):
+        for these in (self._retiring, self._dismissed, self._outdated, self._closed):
             these.discard(worker)
         for active in (*executing, *parked):
             self._forget(active)
@@ -173,7 +175,7 @@ class Roster:
     def resume(self, may_go_on: Callable[[Active], bool]) -> Active | None:
         """An execution that goes on now: it has its slot. Those come before runs that have not begun."""
         for worker, waiting in self._resuming.items():
-            if not waiting or len(self._workers[worker]) >= self._slots:
+            if not waiting or len(self._workers[worker]) >= self._slots or worker in self._closed:
                 continue
             active = next((each for each in waiting if may_go_on(each)), None)
             if active is not None:
@@ -231,7 +233,7 @@ class Roster:
         return worker != self._reserved and self._apps[worker] == app and self._is_staying(worker)
 
     def _is_staying(self, worker: int) -> bool:
-        return worker not in self._retiring and worker not in self._outdated
+        return worker not in self._retiring and worker not in self._outdated and worker not in self._closed
 
     def _staying(self, app: str) -> list[int]:
         return [worker for worker in self.workers_of(app) if self._is_staying(worker)]
@@ -253,6 +255,10 @@ class Roster:
         there.sort(key=lambda worker: (len(self._workers[worker]), len(self._parked[worker])))
         most = min(number - len(going), len(self._staying(app)) - 1)
         self._retiring.update(there[: max(0, most)])
+
+    def close(self, worker: int) -> None:
+        """It is being killed."""
+        self._closed.add(worker)
 
     def outdate(self, app: str) -> list[Active]:
         """There is newer code than what all workers of this app have. The executions that have to leave them."""
