@@ -8,6 +8,9 @@ from tests.acceptance.both import KINDS, PARKS, Suite
 
 ITEMS = 2_000
 CODE = '''
+import sqlite3
+from contextlib import closing
+
 ITEMS = 2_000
 
 
@@ -18,6 +21,25 @@ async def value(name, value):
 
 @child()
 async def triple(ctx):
+    return ctx.event.data["item"] * 3
+
+
+def has_waited(run_id):
+    """Whether the run that has asked for this one has nothing more to do than to wait; then it has, for good."""
+    if not (HERE / f"{KIND} has waited").exists():
+        with closing(sqlite3.connect(f"file:{HERE}/.fanout/journal.db?mode=ro", uri=True)) as journal:
+            parent = "SELECT parent.state FROM run JOIN run AS parent ON parent.key = run.parent WHERE run.id = ?"
+            if journal.execute(parent, (run_id,)).fetchone() != ("waiting",):
+                return False
+        (HERE / f"{KIND} has waited").touch()
+    return True
+
+
+@child()
+async def patient(ctx):
+    """It does not end before no more of them may be in flight."""
+    while not has_waited(ctx.run_id):
+        await pause(0.05)
     return ctx.event.data["item"] * 3
 
 
@@ -73,7 +95,7 @@ async def maps(ctx):
         for n in range(ITEMS):
             note("maps: an item is taken")
             yield n
-    results = await ctx.step.map("map", triple, items())
+    results = await ctx.step.map("map", patient, items())
     fail_once("maps")
     return results == [n * 3 for n in range(ITEMS)]
 

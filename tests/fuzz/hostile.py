@@ -78,8 +78,9 @@ class Worker:
 class HostilePool:
     """The Pool protocol. `honest` says of a worker's number whether it is."""
 
-    def __init__(self, honest: Callable[[int], bool]) -> None:
+    def __init__(self, honest: Callable[[int], bool], specs: tuple[FunctionSpec, ...] = SPECS) -> None:
         self._honest = honest
+        self._specs = specs
         self.workers: dict[int, Worker] = {}
         self.seen: dict[int, set[str]] = {}
         self._started = 0
@@ -102,7 +103,7 @@ class HostilePool:
     def start(self, app: str) -> int:
         self._started += 1
         self.workers[self._started] = Worker(self._started, is_honest=self._honest(self._started))
-        self.say(self._started, [Described(SPECS, __version__)])
+        self.say(self._started, [Described(self._specs, __version__)])
         return self._started
 
     def stop(self, worker: int) -> None:
@@ -160,10 +161,10 @@ class Bell:
 class Scene:
     """An engine on a journal of its own, with some runs."""
 
-    def __init__(self, path: Path, *, runs: int = 3, name: str = "go") -> None:
+    def __init__(self, path: Path, *, runs: int = 3, name: str = "go", specs: tuple[FunctionSpec, ...] = SPECS) -> None:
         self.is_over = False
         self.now = BEGINNING
-        self.pool = HostilePool(lambda number: self.is_over or number % 2 == 0)
+        self.pool = HostilePool(lambda number: self.is_over or number % 2 == 0, specs)
         self.journal = SqliteJournal(path)
         self.journal._execute("PRAGMA synchronous = off")
         self.engine = Engine(
