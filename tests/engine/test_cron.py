@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 
+from fanout.engine.schedules import MISSED_A_TICK
 from fanout.model import Catchup, CronTrigger, Overlap
 from tests.engine.conftest import Simulate
 from tests.engine.scripts import BEGINNING, FAIL, OK, Faults, Function, Sleep, Step, What, event, function
@@ -161,6 +162,32 @@ def test_what_becomes_of_ticks_that_were_missed(
     go_on(simulation, MINUTE)
     assert ticks(simulation)[-1] == 13
     assert set(simulation.states().values()) == {"completed"}
+
+
+@pytest.mark.parametrize("crashes_at", [None, 2])
+def test_what_was_missed_is_made_up_for_in_slices(simulate: Simulate, crashes_at: int | None) -> None:
+    """Others go on in between; a crash on the way loses none and doubles none, nor does what has become due meanwhile."""
+    many = 3 * MISSED_A_TICK + 1
+    simulation = simulate(
+        scheduled(Step("s", takes_ms=1), catchup=Catchup.ALL, catchup_limit=10_000, overlap=Overlap.QUEUE),
+        function("other", Step("o"), on=["go"], cron=(EACH_MINUTE,)),
+    )
+    go_on(simulation, MINUTE + 100)
+    simulation.clock.advance(many * MINUTE)
+    made: list[int] = []
+    sql = "SELECT count(*) FROM run WHERE function = '{}'"
+    for number in range(6):
+        simulation.engine.tick()
+        made.append(simulation.rows(sql.format("f"))[0][0])
+        if number == crashes_at:
+            simulation.restart()
+        if number == 1:
+            assert simulation.rows(sql.format("other")) == [(2,)]
+            simulation.clock.advance(MINUTE)
+    assert max(after - before for before, after in pairwise(made)) <= MISSED_A_TICK
+    simulation.run(for_ms=1_000)
+    rows = simulation.rows("SELECT scheduled_at FROM tick WHERE function = 'f' ORDER BY run")
+    assert [(at - BEGINNING) // MINUTE for (at,) in rows] == [*range(1, many + 3)]
 
 
 def test_without_catchup_what_is_later_than_a_minute_is_missed(simulate: Simulate) -> None:

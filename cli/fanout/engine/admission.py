@@ -64,7 +64,8 @@ class Admission:
 
         Among ticks `overlap` decides, and the singleton between them and events.
         """
-        others = self._runs.singletons(tick, spec.id, TICKS)
+        # In a queue there may be thousands.
+        others = [] if spec.overlap is Overlap.QUEUE else self._runs.singletons(tick, spec.id, TICKS)
         if others and spec.overlap is Overlap.SKIP:
             return "overlap: the run of the tick before is still going"
         why, rivals = self._alone(tick, spec, event, has_ticks=False)

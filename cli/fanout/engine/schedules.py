@@ -19,6 +19,8 @@ from fanout.model import Catchup, CronTrigger, FunctionSpec
 TIMER = "fanout/scheduled.timer"
 ON_TIME_MS = 60_000
 """A tick that is later than that was missed."""
+MISSED_A_TICK = 250
+"""Of ten thousand that were missed: what else there is to do comes in between."""
 _STEP_BACK_MS = 1_000
 
 
@@ -31,6 +33,8 @@ class Schedules:
         self._admission = admission
         self._next: list[tuple[int, int, str, CronTrigger]] = []
         self._order = count()
+        self._rest: dict[tuple[str, CronTrigger], list[int]] = {}
+        """What was missed, and is still to be made up for, the oldest first."""
         self._last_now = 0
 
     @property
@@ -41,6 +45,7 @@ class Schedules:
         """The code's functions are known, or the clock has stepped back: begin where the journal says."""
         self._last_now = now
         self._next = []
+        self._rest = {}
         for spec in self._runs.functions.values():
             for trigger in spec.triggers:
                 if isinstance(trigger, CronTrigger):
@@ -61,13 +66,24 @@ class Schedules:
             # Ticks that come a second time have their rows already; but the next one is nearer than it seemed.
             self.learn(tick, now)
         self._last_now = now
-        while self._next and self._next[0][0] <= now:
+        room = MISSED_A_TICK
+        while self._next and self._next[0][0] <= now and room > 0:
             first, _, function, trigger = heapq.heappop(self._next)
             spec = self._runs.functions[function]
-            for at in self._due(spec, trigger, first, now):
+            rest = self._rest.pop((function, trigger), None)
+            through = now if rest is None else rest[-1]
+            rest = self._due(spec, trigger, first, now) if rest is None else rest
+            due, rest = rest[:room], rest[room:]
+            for at in due:
                 self.start(tick, spec, trigger, at, now)
-            tick.writes.schedules[function, _name(trigger)] = now
-            self._push(function, trigger, now)
+            room -= len(due)
+            if rest:
+                self._rest[function, trigger] = rest
+                through = due[-1]
+                heapq.heappush(self._next, (now, next(self._order), function, trigger))  # Others are due before.
+            else:
+                self._push(function, trigger, through)
+            tick.writes.schedules[function, _name(trigger)] = through
 
     def _due(self, spec: FunctionSpec, trigger: CronTrigger, first: int, now: int) -> list[int]:
         """Of the ticks from the first one until now, those that start a run."""
