@@ -96,7 +96,7 @@ class World:
         self.limits.pause(self.chance.sample([*self.specs], 2))
 
     def resume(self) -> None:
-        for function in [*self.limits.paused][:3]:
+        for function in sorted(self.limits.paused)[:3]:
             self.limits.unpause(function)
             self.queue.wake_all(Paused(function))
 
@@ -175,13 +175,7 @@ class World:
         raise AssertionError(f"left: {self.journal.queued}")
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_nothing_is_left_that_may_start(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    chance = random.Random(seed)
-    monkeypatch.setattr(queue, "MOST_PARTITIONS", chance.choice([1, 4, 16]))
-    monkeypatch.setattr(queue, "LOOKED_AT", chance.choice([1, 3, 40]))
-    monkeypatch.setattr(queue, "WINDOW", chance.choice([1, 4]))
-    monkeypatch.setattr(queue, "MOST_RUNS", chance.choice([4, 30]))
+def _live(seed: int, chance: random.Random) -> None:
     world = World(seed)
     happens = [
         *[world.route] * chance.choice([2, 5]), *[world.end] * 4, world.cancel, world.pause, world.resume, world.wait, world.wait,
@@ -192,3 +186,24 @@ def test_nothing_is_left_that_may_start(seed: int, monkeypatch: pytest.MonkeyPat
         world.settle()
         world.check()
     world.finish()
+
+
+def _bound(monkeypatch: pytest.MonkeyPatch, **bounds: int) -> None:
+    for name, value in bounds.items():
+        monkeypatch.setattr(queue, name, value)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_nothing_is_left_that_may_start(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(seed)
+    partitions, looked_at = chance.choice([1, 4, 16]), chance.choice([1, 3, 40])
+    window, runs = chance.choice([1, 4]), chance.choice([4, 30])
+    _bound(monkeypatch, MOST_PARTITIONS=partitions, LOOKED_AT=looked_at, WINDOW=window, MOST_RUNS=runs)
+    _live(seed, chance)
+
+
+@pytest.mark.parametrize("seed", [876, 3020, 3120, 3294])
+def test_no_more_is_looked_for_than_there_is_room_for(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was left in the journal again, and looked for again, without end."""
+    _bound(monkeypatch, MOST_PARTITIONS=16, LOOKED_AT=40, WINDOW=1, MOST_RUNS=30)
+    _live(seed, random.Random(seed))

@@ -329,7 +329,9 @@ class ReadyQueue:
 
     def _look(self, most: int) -> int:
         """Open some that are not here. How many partitions of the journal were looked at for that."""
-        looked_at, is_over = self._rounds.look(most, self._found)
+        # More than there is room for would be left in the journal, looked for again, and so on for ever.
+        room = max(1, MOST_PARTITIONS - len(self._partitions))
+        looked_at, is_over = self._rounds.look(min(most, room), self._found)
         if is_over:
             if self._is_all_here:
                 self._left.clear()
