@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fanout.engine import queue
-from fanout.engine.queue import WINDOW, Keyed, Obstacle, ReadyQueue, Until
+from fanout.engine.queue import LEAST_WINDOW, WINDOW, Keyed, Obstacle, ReadyQueue, Until
 from fanout.journal.rows import QueuedRun
 
 FUNCTIONS = frozenset({"f", "g"})
@@ -512,7 +512,7 @@ def test_memory_is_bounded_over_all_partitions(monkeypatch: pytest.MonkeyPatch) 
     while (each := ready.take(OPEN)) is not None:
         taken.append(each.key)
         most = max(most, sum(held(ready).values()))
-    assert (sorted(taken), most <= 10 * 8) == ([*range(400)], True)
+    assert (sorted(taken), most <= 10 * LEAST_WINDOW) == ([*range(400)], True)
 
 
 @pytest.fixture
@@ -702,7 +702,7 @@ class Interleavings(RuleBasedStateMachine):
     @invariant()
     def memory_is_bounded(self) -> None:
         if hasattr(self, "ready"):
-            assert max(held(self.ready).values(), default=0) <= max(8, 2 * self.window)
+            assert max(held(self.ready).values(), default=0) <= max(LEAST_WINDOW, 2 * self.window)
             assert self.ready._held == sum(held(self.ready).values())
 
 

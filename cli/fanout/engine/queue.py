@@ -13,6 +13,8 @@ from fanout.engine.rounds import Name, Rounds, Scan
 from fanout.journal.rows import QueuedRun
 
 WINDOW = 512
+LEAST_WINDOW = 16
+"""So many are read at once, however many partitions there are: to ask for one costs the journal as much as for all."""
 MOST_RUNS = 32 * WINDOW
 """In memory at a time, of all partitions together."""
 MOST_PARTITIONS = 16 * 1024
@@ -225,7 +227,7 @@ class ReadyQueue:
         return run
 
     def _refill(self, partition: _Partition) -> None:
-        window = max(8, min(WINDOW, MOST_RUNS // len(self._partitions)))
+        window = max(LEAST_WINDOW, min(WINDOW, MOST_RUNS // len(self._partitions)))
         runs = self._fetch(partition.function, partition.partition, partition.cursor, window)
         # What was started is queued in the journal until it is noted there.
         partition.runs.extend(run for run in runs if not self._is_taken(run.key))
