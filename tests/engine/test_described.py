@@ -91,7 +91,7 @@ def _is_fine(spec: FunctionSpec) -> bool:
     return complaint((spec,)) is None
 
 
-@settings(suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.filter_too_much])
 @given(st.lists(specs.filter(_is_fine), min_size=1, max_size=2, unique_by=lambda spec: spec.id).map(tuple))
 def test_what_is_let_through_ends_nothing(described: tuple[FunctionSpec, ...]) -> None:
     with TemporaryDirectory() as folder:

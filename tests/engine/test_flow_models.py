@@ -21,7 +21,7 @@ GRID_MS = 50
 """Events come at multiples of it, and times are over in between; a new engine knows the code before the next."""
 HALF_MS = GRID_MS // 2
 ROUTED_TO = "SELECT value FROM meta WHERE name = 'routed_to'"
-few = settings(max_examples=30, deadline=None)
+few = settings(max_examples=30)
 
 
 class Came(NamedTuple):

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.targets import NAMES
 
-quick = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
 few = settings(quick, max_examples=25)
 
 _texts = st.text(max_size=12)

@@ -239,7 +239,7 @@ def agrees(expression: Drawn, place: tuple[str, str], step: timedelta, span: tim
 
 
 @given(FIVE_FIELDS, st.sampled_from(CHANGES), st.data())
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_schedules_agree_with_a_clock_that_is_looked_at_each_minute(
     expression: Drawn, place: tuple[str, str], data: st.DataObject
 ) -> None:
@@ -247,7 +247,7 @@ def test_schedules_agree_with_a_clock_that_is_looked_at_each_minute(
 
 
 @given(SIX_FIELDS, st.sampled_from([place for place in CHANGES if place[0] != "Pacific/Apia"]), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_schedules_with_seconds_agree_with_a_clock_that_is_looked_at_each_second(
     expression: Drawn, place: tuple[str, str], data: st.DataObject
 ) -> None:
@@ -266,7 +266,7 @@ STARTS = instants(2024, 2029) | instants(2096, 2104)
 
 
 @given(FIVE_FIELDS, STARTS)
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_days_agree_with_the_calendar(expression: Drawn, start: datetime) -> None:
     once_a_day = expression._replace(minute=single(frozenset({17})), hour=single(frozenset({4})))
     schedule = scheduled(once_a_day, "UTC")
@@ -288,7 +288,7 @@ def test_days_agree_with_the_calendar(expression: Drawn, start: datetime) -> Non
     st.sampled_from([zone for zone, _ in CHANGES]),
     instants(2000, 2060),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_ticks_only_go_forward_and_none_is_between_two(expression: Drawn, zone: str, instant: datetime) -> None:
     schedule = scheduled(expression, zone)
     ticks = [latest_at_or_before(schedule, instant)]

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fanout.core.expressions import MAX_DEPTH, MAX_SOURCE_CHARS, Expression, parse
@@ -356,7 +356,6 @@ SOURCES = (
 EXPRESSIONS = [parse(source) for source in SOURCES]
 
 
-@settings(deadline=None)  # the machine's load is not ours to judge
 @given(st.sampled_from(EXPRESSIONS), st.dictionaries(st.sampled_from("abn"), json_values) | json_values)
 def test_no_event_makes_an_expression_raise(expression: Expression, data: Any) -> None:
     event = {"name": "app/x", "data": data}
@@ -364,7 +363,6 @@ def test_no_event_makes_an_expression_raise(expression: Expression, data: Any) -
     assert expression.is_true(event=event) is (value is True)
 
 
-@settings(deadline=None)
 @given(st.integers(-(2**53), 2**53))
 def test_a_number_is_the_same_however_it_is_written(number: int) -> None:
     for given_, literal in ((number, float(number)), (float(number), number)):
@@ -378,7 +376,6 @@ TOKENS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(st.lists(TOKENS, max_size=30).map("".join) | st.text(max_size=60))
 def test_any_text_is_an_expression_or_refused(source: str) -> None:
     try:

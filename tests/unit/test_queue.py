@@ -706,5 +706,5 @@ class Interleavings(RuleBasedStateMachine):
             assert self.ready._held == sum(held(self.ready).values())
 
 
-Interleavings.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+Interleavings.TestCase.settings = settings(max_examples=60, stateful_step_count=30)
 TestNoRunIsLostOrDoubled = Interleavings.TestCase
