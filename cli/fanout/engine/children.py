@@ -81,6 +81,8 @@ class Children:
             is_known = number < row.taken if item_key is None else self._has_item(tick, run, step, item_key)
             if not is_known:
                 self._runs.invoke(tick, spec, data, run, now, Parent(run, step, row.taken, item_key))
+                if item_key is not None:
+                    tick.items.add((run, step, item_key))
                 row = row._replace(taken=row.taken + 1)
         mapping.row = row = row._replace(is_exhausted=message.is_last)
         self._write(tick, row)
@@ -95,8 +97,7 @@ class Children:
             active.waits[step] = 0
 
     def _has_item(self, tick: Tick, run: int, step: str, item_key: str) -> bool:
-        born = any((new.parent, new.parent_step, new.item_key) == (run, step, item_key) for new in tick.born.values())
-        return born or self._journal.has_item(run, step, item_key)
+        return (run, step, item_key) in tick.items or self._journal.has_item(run, step, item_key)
 
     def started(self, active: Active, steps: tuple[RecordedStep, ...]) -> None:
         """A parent starts again, and is told how much room there is."""

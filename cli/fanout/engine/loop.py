@@ -40,6 +40,8 @@ from fanout.protocol import Described, Evict, LoadFailed, RunCompleted, StepComp
 NOTE_AFTER_MS = 250
 LOOK_EVERY_MS = 100
 EVENTS_A_TICK = 250
+RUNS_A_TICK = 1_000
+"""Of events; the last of those may make more."""
 REQUESTS_A_TICK = 20
 _CACHED_EVENTS = 2_048
 _CACHED_EVENT_CHARS = 8 * 1024
@@ -282,9 +284,12 @@ class Engine:
     def _route(self, events: list[StoredEvent], now: int) -> int:
         """All runs of an event in one transaction, with the mark that says that it is routed. How many were."""
         started: dict[tuple[str, str], int] = {}
+        most = len(self._tick.writes.runs) + RUNS_A_TICK
         for number, event in enumerate(events):
             if event.name in self._tick.awaited:
                 return number  # For runs made in this tick it is news: the journal has to know first that they wait.
+            if len(self._tick.writes.runs) >= most:
+                return number
             if event.name in self._runs.awaited:
                 self._waits.hear(self._tick, event, now)
             since = event.received_at - DUPLICATE_WINDOW_MS

@@ -20,13 +20,7 @@ from fanout.engine.tick import EndedChild, Tick
 from fanout.engine.timers import Timers
 from fanout.ids import UlidFactory
 from fanout.journal import Journal
-from fanout.journal.rows import (
-    EventRow,
-    NewRun,
-    QueuedRun,
-    StoredEvent,
-    WaitRow,
-)
+from fanout.journal.rows import EventRow, NewRun, QueuedRun, StoredEvent, WaitRow
 from fanout.model import Failure, FunctionSpec, Overlap, RunState
 from fanout.protocol import Evict
 
@@ -139,6 +133,8 @@ class Runs:
             None if held is None else held.name, singleton,
         )  # fmt: skip
         tick.writes.runs.append(new)
+        if of is not None:
+            tick.born_of.setdefault(of, []).append(key)
         if due_at is None:
             # A replay has steps already; what has none needs no look at the journal when it starts.
             run = QueuedRun(
@@ -290,21 +286,26 @@ class Runs:
 
     def cancel(self, tick: Tick, run: int, now: int) -> None:
         """End a live run as cancelled, and what it has invoked. A step in flight ends, and its result is dropped."""
-        active = self._roster.by_run.get(run)
-        if active is not None:
-            if active.is_final:
-                return
-            self.cut_short(tick, active, RunState.CANCELLED, now)
-        elif not self.end_unstarted(tick, run, RunState.CANCELLED, now):
-            return
-        self.cancel_children(tick, run, None, now)
+        if self._cancel_one(tick, run, now):
+            self.cancel_children(tick, run, None, now)
 
     def cancel_children(self, tick: Tick, run: int, step: str | None, now: int) -> None:
-        for child in self._journal.children(run, step):
-            self.cancel(tick, child, now)
-        for born in tuple(tick.born.values()):
-            if born.parent == run and step in (None, born.parent_step):
-                self.cancel(tick, born.key, now)
+        """With all that those have invoked: a family may be deeper than Python's stack."""
+        parents = [(run, step)]
+        for parent, of in parents:  # It grows meanwhile.
+            born = (key for key in tick.born_of.get(parent, ()) if of in (None, tick.born[key].parent_step))
+            children = (*self._journal.children(parent, of), *born)
+            parents += [(child, None) for child in children if self._cancel_one(tick, child, now)]
+
+    def _cancel_one(self, tick: Tick, run: int, now: int) -> bool:
+        """Whether it has not ended already."""
+        active = self._roster.by_run.get(run)
+        if active is None:
+            return self.end_unstarted(tick, run, RunState.CANCELLED, now)
+        if active.is_final:
+            return False
+        self.cut_short(tick, active, RunState.CANCELLED, now)
+        return True
 
     def end_unstarted(
         self,

@@ -81,6 +81,8 @@ class Waits:
             if value is None:
                 continue
             for wait in self._journal.waits(event.name, path, value):
+                if wait.run in tick.ended or (wait.run, wait.step) in tick.resolved:
+                    continue  # By an event before this one, of which the journal does not know yet.
                 if not self._is_in_time(wait, event):
                     continue
                 if wait.condition is not None and not self._holds(wait, said):
