@@ -40,15 +40,22 @@ class Project:
         self.journal = root / ".fanout" / "journal.db"
 
     def write(self, code: str, *, toml: str = "") -> None:
-        (self.root / "work.py").write_text(
+        self._put(
+            "work.py",
             "import os, time\nimport fanout\nfrom fanout import AsyncContext, Context\n"
             "from pathlib import Path\n\nHERE = Path(__file__).parent\n\n"
             "def note(line):\n"
             "    with open(HERE / 'notes.txt', 'a') as file:\n"
-            "        file.write(line + '\\n')\n\n" + textwrap.dedent(code)
+            "        file.write(line + '\\n')\n\n" + textwrap.dedent(code),
         )
         text = '[app]\nid = "test"\nfunctions = ["work"]\n[pool]\nprocesses = 2\n[dev]\nretry_delay = 0.05\n'
-        (self.root / "fanout.toml").write_text(toml or text)
+        self._put("fanout.toml", toml or text)
+
+    def _put(self, name: str, text: str) -> None:
+        """At once, as an editor does: who watches never sees the half of it."""
+        beside = self.root / f".{name}.new"
+        beside.write_text(text)
+        beside.replace(self.root / name)
 
     def notes(self) -> list[str]:
         path = self.root / "notes.txt"

@@ -187,7 +187,8 @@ def test_schedules_in_the_foreground_say_what_each_tick_became(project: Project)
     lines = [process.stdout.readline(), process.stdout.readline()]
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=FENCE_S)
-    assert (process.returncode, err) == (130, "stopped; what was left goes on next time\n")
+    # There may be a word on a third tick, if that is at work.
+    assert (process.returncode, err.splitlines()[-1]) == (130, "stopped; what was left goes on next time")
     assert masked("".join(lines)) == (
         "<time> tick ✓ completed <took> <id>\n<time> tick ✗ failed <took> <id> ValueError: no[red]\n"
     )

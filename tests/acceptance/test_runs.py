@@ -39,7 +39,7 @@ def masked(text: str) -> str:
     text = re.sub(r"(?m)^steps .*", "steps <scale>", text)
     text = re.sub(r"(?m)^    queued .*\n", "", text)
     text = re.sub(r"(?m)^  ([✓✗] \w+) [ ▒█─]*", r"  \1 <bar> ", text)
-    text = re.sub(r"(?m)^ +▒ failed attempt  ─ waiting$", " <legend>", text)
+    text = re.sub(r"(?m)^ +▒ failed attempt(  ─ waiting)?$", " <legend>", text)
     return "".join(line.rstrip() + "\n" for line in text.splitlines())
 
 

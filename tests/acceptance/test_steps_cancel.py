@@ -326,6 +326,9 @@ def test_functions_that_listen_hear_of_it(served: Served) -> None:
 
 def test_nothing_of_them_is_left(served: Served) -> None:
     """All gates are open, so whatever was cancelled is out of its worker."""
+    runs = served.start("sleeping")  # Of the others some may have had an engine of their own.
+    served.until_state(runs, "waiting")
+    served.cancel(*runs.values())
     live = "SELECT DISTINCT function FROM run WHERE ended_at IS NULL"
     until(lambda: served.project.query(live) == [], "all runs have ended")
     assert served.project.query("SELECT * FROM wait") == []

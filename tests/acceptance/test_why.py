@@ -50,7 +50,8 @@ def test_a_run_that_waits_for_another_with_its_key(project: Project) -> None:
     with project.serving():
         for _ in range(2):
             project.fanout("send", "--no-wait", "--name", "app/slow", "--data", '{"account": "acct_7"}')
-        until(lambda: project.query("SELECT 1 FROM run WHERE state = 'running'") != [], "it is seen to run")
+        until(lambda: len(ids(project, "slow")) == 2, "both are there")
+        until(lambda: project.query("SELECT 1 FROM run WHERE state = 'running'") != [], "one is seen to run")
         first, second = ids(project, "slow")
         sentence = "waits for the only slot of `slow` with key `acct_7`: held by <id>"
         assert why(project, second[-10:]) == f"`slow` {sentence}"

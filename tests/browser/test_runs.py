@@ -32,6 +32,7 @@ def open_run(page: Page, site: Site, function: str) -> None:
     page.goto(f"{site.url}/runs?function={function}")
     page.locator("a.row-link").first.click()
     expect(page.get_by_role("heading", level=1)).to_have_text(function)
+    page.wait_for_load_state()  # Its keys work from then on.
 
 
 def test_a_run_appears_without_a_reload_and_its_state_goes_on(page: Page, site: Site) -> None:
@@ -60,9 +61,11 @@ def test_filters_search_and_keys(page: Page, site: Site) -> None:
     page.get_by_label("Function", exact=True).select_option("pack")
     expect(page).to_have_url(re.compile("function=pack"))
     expect(page.locator("tr[data-row]").first).to_contain_text("pack")
+    page.wait_for_load_state()
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("pack")
+    page.wait_for_load_state()
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.press("Escape")
@@ -147,6 +150,10 @@ def test_it_works_without_scripts(site: Site, browser: Any) -> None:
     page.locator("details#cancel summary").click()
     page.get_by_role("button", name="Cancel the run").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("wait-for-review")
-    page.reload()
-    expect(page.locator(".run-head")).to_have_attribute("data-state", "cancelled")
+
+    def is_cancelled() -> bool:
+        page.reload()
+        return bool(page.locator(".run-head").get_attribute("data-state") == "cancelled")
+
+    until(is_cancelled, "the engine has come to it")
     context.close()
