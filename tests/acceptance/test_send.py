@@ -238,7 +238,7 @@ def slow(ctx: Context):
 def test_timeout_ends_with_5_and_the_runs_stay(project: Project) -> None:
     project.write(SLOW)
     process = project.start("send", "--name", "app/slow", "--timeout", "0.5")
-    until(lambda: project.notes() != [], "the step begins")
+    until(lambda: project.notes() != [] or process.poll() is not None, "the step begins, or is too late")
     (project.root / "go").touch()
     out, err = process.communicate(timeout=30)
     if process.returncode == 5:
@@ -281,7 +281,7 @@ def test_ctrl_c_twice_ends_at_once_and_loses_nothing(project: Project) -> None:
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 130
-    assert time.monotonic() - began < 3, "it should not have waited for the step"
+    assert time.monotonic() - began < 4.5, "it should not have waited for the step"
     (project.root / "go").touch()
     project.send("app/nothing")
     assert project.query("SELECT state FROM run") == [("completed",)]
