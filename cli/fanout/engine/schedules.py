@@ -71,19 +71,18 @@ class Schedules:
             first, _, function, trigger = heapq.heappop(self._next)
             spec = self._runs.functions[function]
             rest = self._rest.pop((function, trigger), None)
-            through = now if rest is None else rest[-1]
-            rest = self._due(spec, trigger, first, now) if rest is None else rest
-            due, rest = rest[:room], rest[room:]
-            for at in due:
+            due = self._due(spec, trigger, first, now) if rest is None else rest
+            through = now if rest is None else due[-1]
+            for at in due[:room]:
                 self.start(tick, spec, trigger, at, now)
-            room -= len(due)
-            if rest:
-                self._rest[function, trigger] = rest
-                through = due[-1]
+            if len(due) > room:
+                self._rest[function, trigger] = due[room:]
+                through = due[room - 1]
                 heapq.heappush(self._next, (now, next(self._order), function, trigger))  # Others are due before.
             else:
                 self._push(function, trigger, through)
             tick.writes.schedules[function, _name(trigger)] = through
+            room -= len(due)
 
     def _due(self, spec: FunctionSpec, trigger: CronTrigger, first: int, now: int) -> list[int]:
         """Of the ticks from the first one until now, those that start a run."""
