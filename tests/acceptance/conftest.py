@@ -40,8 +40,8 @@ class Project:
         self.journal = root / ".fanout" / "journal.db"
 
     def write(self, code: str, *, toml: str = "") -> None:
-        self._put(
-            "work.py",
+        put(
+            self.root / "work.py",
             "import os, time\nimport fanout\nfrom fanout import AsyncContext, Context\n"
             "from pathlib import Path\n\nHERE = Path(__file__).parent\n\n"
             "def note(line):\n"
@@ -49,13 +49,7 @@ class Project:
             "        file.write(line + '\\n')\n\n" + textwrap.dedent(code),
         )
         text = '[app]\nid = "test"\nfunctions = ["work"]\n[pool]\nprocesses = 2\n[dev]\nretry_delay = 0.05\n'
-        self._put("fanout.toml", toml or text)
-
-    def _put(self, name: str, text: str) -> None:
-        """At once, as an editor does: who watches never sees the half of it."""
-        beside = self.root / f".{name}.new"
-        beside.write_text(text)
-        beside.replace(self.root / name)
+        put(self.root / "fanout.toml", toml or text)
 
     def notes(self) -> list[str]:
         path = self.root / "notes.txt"
@@ -116,6 +110,13 @@ class Project:
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
+
+
+def put(path: Path, text: str) -> None:
+    """At once, as an editor does, beside it first: who watches never sees the half of it."""
+    beside = path.with_name(f".{path.name}.tmp")
+    beside.write_text(text)
+    beside.replace(path)
 
 
 def until(holds: Callable[[], bool], what: str) -> None:

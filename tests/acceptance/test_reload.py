@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import fanout
-from tests.acceptance.conftest import FENCE_S, Project, until
+from tests.acceptance.conftest import FENCE_S, Project, put, until
 
 ROOT = Path(__file__).parent.parent.parent
 SAVES = int(os.environ.get("FANOUT_SAVES", "12"))
@@ -86,13 +86,6 @@ def module(number: int, version: str, *, retries: int = 4, body: str = "") -> st
 
 def save(project: Project, number: int, text: str) -> None:
     put(project.root / "functions" / f"m{number}.py", text)
-
-
-def put(path: Path, text: str) -> None:
-    """As an editor does: beside it first, then in its place."""
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(text)
-    beside.replace(path)
 
 
 @contextmanager

@@ -7,20 +7,15 @@ from pathlib import Path
 from fanout.engine.loop import RUNS_A_TICK
 from fanout.events import NewEvent
 from fanout.protocol import EventWait, Invoke, Map, MapItems, Parked, StepWaits
-from tests.fuzz.hostile import BEGINNING, Scene, Worker, spec
+from tests.fuzz.hostile import BEGINNING, Scene, spec
 
 FAR = BEGINNING + 1_000_000_000
-
-
-def speaking(scene: Scene) -> Worker:
-    """A worker that does nothing by itself, and has runs."""
-    return next(each for each in scene.hostile() if each.claims)
 
 
 def test_a_family_of_any_depth_is_cancelled(tmp_path: Path) -> None:
     """Each invokes the next. The engine, and each one after it, ended by going down as deep."""
     scene = Scene(tmp_path / "journal.db", runs=1, name="sent")
-    worker, depth = speaking(scene), 1_500
+    worker, depth = scene.speaking(), 1_500
     for _ in range(depth):
         claim = max(worker.claims)
         asked = StepWaits(claim, "s", "", 1, BEGINNING, Invoke("sent", "{}", FAR))
@@ -48,7 +43,7 @@ def test_an_event_for_very_many_functions_leaves_the_next_to_the_next_tick(tmp_p
 
 def test_an_item_whose_key_has_come_is_no_second_run_in_the_same_tick_either(tmp_path: Path) -> None:
     scene = Scene(tmp_path / "journal.db", runs=3, name="sent")
-    worker = speaking(scene)
+    worker = scene.speaking()
     parents = sorted(worker.claims)
     assert len(parents) > 1
     items = tuple(("{}", str(number)) for number in range(100))
@@ -62,7 +57,7 @@ def test_an_item_whose_key_has_come_is_no_second_run_in_the_same_tick_either(tmp
 
 def test_who_was_woken_by_one_event_is_not_woken_by_the_next(tmp_path: Path) -> None:
     scene = Scene(tmp_path / "journal.db", runs=1, name="sent")
-    worker = speaking(scene)
+    worker = scene.speaking()
     (claim,) = worker.claims
     scene.pool.say(worker.number, [StepWaits(claim, "w", "", 1, BEGINNING, EventWait("hello", FAR, None, None)), Parked(claim, ("w",))])  # fmt: skip
     scene.tick()

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanout.model import BatchRule, DebounceRule, FlowRules, RateLimitRule, ThrottleRule
+from tests.engine.gcra import Gcra
 from tests.engine.scripts import Step, What, event, function
 from tests.engine.simulation import Simulation
 
@@ -97,21 +98,6 @@ def started(simulation: Simulation) -> dict[str, list[Started]]:
 
 
 # Rates.
-
-
-class Gcra:
-    """The virtual scheduling of ITU-T I.371, for intervals of whole milliseconds."""
-
-    def __init__(self, interval_ms: int, burst: int) -> None:
-        self.interval_ms = interval_ms
-        self.tolerance_ms = (burst - 1) * interval_ms
-        self.expected = 0
-
-    def allows(self, now: int) -> bool:
-        if now < self.expected - self.tolerance_ms:
-            return False
-        self.expected = max(now, self.expected) + self.interval_ms
-        return True
 
 
 @few

@@ -43,7 +43,7 @@ def scene(tmp_path: Path) -> Scene:
 
 def _claimed(scene: Scene) -> tuple[int, int]:
     """A worker that is not honest, and a claim that it holds."""
-    worker = next(each for each in scene.hostile() if each.claims)
+    worker = scene.speaking()
     return worker.number, next(iter(worker.claims))
 
 

@@ -180,6 +180,10 @@ class Scene:
     def hostile(self) -> list[Worker]:
         return [worker for worker in self.pool.workers.values() if not worker.is_honest]
 
+    def speaking(self) -> Worker:
+        """One of those, which has runs."""
+        return next(each for each in self.hostile() if each.claims)
+
     def tick(self, ms: int = 1) -> None:
         self.now += ms
         self.engine.tick()

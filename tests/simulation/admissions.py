@@ -8,34 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from fanout.core.retention import LEAST_KEEP_MS
-from fanout.model import FunctionSpec, RateLimitRule, ThrottleRule
+from fanout.model import FunctionSpec
+from tests.engine.gcra import Gcra
 from tests.simulation.commits import Commit, functions_of, key_of, was_matched
 from tests.simulation.model import FINAL, Row
 
 DAY_MS = 24 * 3600 * 1000
 TICK_MS = 5_000
 EACH_TICK = "*/5 * * * * *"
-
-
-class Gcra:
-    """The virtual scheduling of ITU-T I.371, for intervals of whole milliseconds and a clock that may step back."""
-
-    def __init__(self, interval_ms: int, burst: int) -> None:
-        self.interval_ms = interval_ms
-        self.tolerance_ms = (burst - 1) * interval_ms
-        self.expected = 0
-
-    def allows(self, now: int) -> bool:
-        self.expected = min(self.expected, now + self.tolerance_ms + self.interval_ms)
-        if now < self.expected - self.tolerance_ms:
-            return False
-        self.expected = max(now, self.expected) + self.interval_ms
-        return True
-
-    @classmethod
-    def of(cls, rule: RateLimitRule | ThrottleRule) -> Gcra:
-        burst = rule.burst if isinstance(rule, ThrottleRule) else rule.limit
-        return cls(rule.period_ms // rule.limit, burst)
 
 
 class Admissions:

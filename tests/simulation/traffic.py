@@ -23,9 +23,9 @@ from fanout.protocol import (
     ToEngine,
     ToWorker,
 )
+from tests.engine.gcra import Gcra
 from tests.engine.scripts import Entry, What
 from tests.engine.workers import SimPool
-from tests.simulation.admissions import Gcra
 from tests.simulation.commits import functions_of, key_of
 from tests.simulation.model import Model, Row
 

@@ -55,11 +55,11 @@ class Tick:
         self.ready: list[QueuedRun] = []
         self.out: dict[int, list[ToWorker]] = {}
         self.born: dict[int, NewRun] = {}
+        """Runs made here: the journal does not know them yet."""
         self.born_of: dict[int, list[int]] = {}
         """Of those, the ones that a run has asked for, by that."""
         self.items: set[tuple[int, str, str]] = set()
         """(run, step, key): items of maps, of those that have keys, that become runs here."""
-        """Runs made here: the journal does not know them yet."""
         self.events: dict[int, StoredEvent] = {}
         """Events of the engine's own that are made here."""
         self.ended: set[int] = set()

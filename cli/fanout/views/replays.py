@@ -11,7 +11,7 @@ from fanout.core.replays import FunctionPlan
 from fanout.durations import parse_duration
 from fanout.errors import NotFoundError, UsageError
 from fanout.journal.filters import EVERY_RUN, RunFilter
-from fanout.model import RunState
+from fanout.model import MAX_SPAN_S, RunState
 from fanout.views import words
 from fanout.views.words import printable
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from fanout.journal.sqlite_reader import JournalReader
 
 
-_LONGEST_INTERVAL_MS = 366 * 86_400_000
 _RATE = re.compile(r"([0-9]{1,9})/(.+)")
 
 
@@ -68,7 +67,7 @@ def interval_ms(rate: str, said: str) -> float:
         interval = parse_duration(period if period[:1].isdigit() else f"1{period}") * 1000 / number
     except (ValueError, ZeroDivisionError, OverflowError):
         interval = 0.0
-    if not 0 < interval <= _LONGEST_INTERVAL_MS:
+    if not 0 < interval <= MAX_SPAN_S * 1000:
         raise UsageError(f"`{said}` is no rate", hint="write it as `10/s`, `600/m` or `1/30s`")
     return interval
 
